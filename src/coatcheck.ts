@@ -1,0 +1,121 @@
+import type { DestinationStream } from 'pino';
+import type { Config } from './config.ts';
+import { Login } from './oauth/login.ts';
+import { createProvider } from './oauth/provider.ts';
+import { createTransactionStore } from './oauth/transaction.ts';
+import { createMemoryStore } from './session/memory-store.ts';
+import { observeStore } from './session/observed-store.ts';
+import { createRedisConnection } from './session/redis-connection.ts';
+import { createRedisStore } from './session/redis-store.ts';
+import { createKeyring } from './session/seal.ts';
+import type { SessionStore } from './session/store.ts';
+import { SessionManager } from './session-manager.ts';
+import { createTelemetry, type Telemetry } from './telemetry.ts';
+
+/** All parts of one Coatcheck, put together. The gateway serves it; a Node app can use it directly. */
+export interface Coatcheck {
+  readonly config: Config;
+  /** Sessions: create, load, access token, destroy. */
+  readonly sessions: SessionManager;
+  /** Logins: begin, resume. */
+  readonly login: Login;
+  readonly telemetry: Telemetry;
+  /** Whether the session store is connected now. */
+  readonly storeConnected: () => boolean;
+  /** Unix time in ms. */
+  readonly now: () => number;
+  /** Finishes what is in flight and lets go of connections. */
+  close(): Promise<void>;
+}
+
+/** What a caller may put in place of the usual parts. */
+export interface CoatcheckOptions {
+  /** A store of your own instead of the one that `config.store` names. It is closed with Coatcheck. */
+  readonly store?: SessionStore;
+  /** Where log lines go. Default: standard output. */
+  readonly logDestination?: DestinationStream;
+  /** Unix time in ms. Default `Date.now`. */
+  readonly now?: () => number;
+}
+
+/**
+ * Puts a Coatcheck together and connects its store. Resolves also while the store is away: calls then fail with
+ * `store_unavailable` until it answers. Throws `config_invalid` where the configuration cannot work.
+ */
+export async function createCoatcheck(config: Config, options: CoatcheckOptions = {}): Promise<Coatcheck> {
+  const { now = Date.now, logDestination } = options;
+  const telemetry = createTelemetry({
+    level: config.log.level,
+    processMetrics: true,
+    ...(config.keys[0] === undefined ? {} : { referenceKey: config.keys[0].secret }),
+    ...(logDestination === undefined ? {} : { destination: logDestination }),
+  });
+  const { store, connected } = await openStore(config, options, telemetry);
+  const keyring = createKeyring(config.keys);
+  return {
+    config,
+    telemetry,
+    now,
+    storeConnected: connected,
+    sessions: new SessionManager({ store, keyring, telemetry, now, ...config.session }),
+    login: new Login({
+      providers: config.login.map((name) => providerOf(config, name, { telemetry, now })),
+      configs: config.providers,
+      transactions: createTransactionStore(store, keyring),
+      telemetry,
+      publicUrl: config.publicUrl,
+      claims: config.session.claims,
+    }),
+    close: () => store.close(),
+  };
+}
+
+function providerOf(
+  config: Config,
+  name: string,
+  parts: Pick<Coatcheck, 'telemetry' | 'now'>,
+): ReturnType<typeof createProvider> {
+  const settings = config.providers[name];
+  if (settings === undefined) throw new RangeError(`login names a provider that is not configured: ${name}`);
+  return createProvider({
+    name,
+    config: settings,
+    redirectUri: `${config.publicUrl}/auth/callback/${name}`,
+    lifetimeIfUntoldMs: config.session.absoluteTimeoutMs,
+    ...parts,
+  });
+}
+
+interface OpenedStore {
+  readonly store: SessionStore;
+  readonly connected: () => boolean;
+}
+
+async function openStore(
+  config: Config,
+  options: CoatcheckOptions,
+  telemetry: Telemetry,
+): Promise<OpenedStore> {
+  const { now = Date.now } = options;
+  const observed = (store: SessionStore): SessionStore =>
+    observeStore(store, (operation, outcome, seconds) =>
+      telemetry.metrics.storeSeconds.observe({ operation, outcome }, seconds),
+    );
+  const own =
+    options.store ?? (config.store.url.startsWith('memory:') ? createMemoryStore({ now }) : undefined);
+  if (own !== undefined) {
+    telemetry.metrics.storeUp.set(1);
+    return { store: observed(own), connected: () => true };
+  }
+  const connection = createRedisConnection({
+    url: config.store.url,
+    deadlineMs: config.store.deadlineMs,
+    onStateChange(connected) {
+      telemetry.metrics.storeUp.set(connected ? 1 : 0);
+      telemetry.log(connected ? 'store.available' : 'store.unavailable');
+    },
+  });
+  await connection.start();
+  const store = createRedisStore({ connection, keyPrefix: config.store.keyPrefix, now });
+  return { store: observed(store), connected: () => connection.connected };
+}

@@ -1,0 +1,212 @@
+/**
+ * Configuration: from a YAML file or from the same object in code to one normalised, immutable-by-habit value.
+ * Durations become milliseconds, sizes bytes, keys buffers. Nothing is guessed: what is missing, unknown or wrong
+ * is a {@link ConfigProblem} that names the key, what was seen and what is expected.
+ */
+import { dirname, resolve as resolvePath } from 'node:path';
+import { crossCheck } from './config/cross-check.ts';
+import { readDocument } from './config/document.ts';
+import { type ConfigProblem, problemLine, problemsOf } from './config/problem.ts';
+import { type ResolveContext, resolve } from './config/resolve.ts';
+import { schema } from './config/schema.ts';
+import { CoatcheckError } from './errors.ts';
+
+export { type ConfigRow, describeConfig, jsonSchema, printable } from './config/description.ts';
+export { type ConfigProblem, problemLine } from './config/problem.ts';
+
+/** All of the configuration, normalised. */
+export interface Config {
+  /** Origin only, such as `https://apps.example.com`. */
+  publicUrl: string;
+  listen: ListenConfig;
+  store: StoreConfig;
+  /** The first seals, all open. At least one; ids are unique. */
+  keys: KeyConfig[];
+  session: SessionConfig;
+  /** By name. Has no prototype. */
+  providers: Record<string, ProviderConfig>;
+  /** Names of providers, in the order of the sign-in. At least one. */
+  login: string[];
+  /** By name. Has no prototype. Default: none. */
+  upstreams: Record<string, UpstreamConfig>;
+  /** The app behind the gateway. Default: none. */
+  app?: AppConfig;
+  limits: LimitsConfig;
+  log: LogConfig;
+}
+
+/** Where the process listens. */
+export interface ListenConfig {
+  /** Default: `0.0.0.0`. */
+  host: string;
+  /** Default: 8080. 0 takes a free port. */
+  port: number;
+  /** Default: `0.0.0.0`, for probes come from outside of the pod. Must not be exposed further. */
+  adminHost: string;
+  /** Default: 9090. 0 takes a free port. */
+  adminPort: number;
+  /** Sent as `coatcheck-replica` with every answer. Default: none, and no such header. */
+  replicaName?: string;
+}
+
+/** The session store. */
+export interface StoreConfig {
+  /** `rediss://…`, `redis://…` on loopback, or `memory://` where publicUrl is loopback. Secret in part. */
+  url: string;
+  /** Longest wait for one operation, ms. Default: 250. */
+  deadlineMs: number;
+  /** Default: `cc:`. */
+  keyPrefix: string;
+}
+
+/** One server key. */
+export interface KeyConfig {
+  /** 1 to 16 of `[A-Za-z0-9_-]`. */
+  id: string;
+  /** At least 32 bytes. Secret. */
+  secret: Buffer;
+}
+
+/** How long sessions live and what they keep. */
+export interface SessionConfig {
+  /** ms. Default: 1 h. At most the absolute timeout. */
+  idleTimeoutMs: number;
+  /** ms. Default: 12 h. */
+  absoluteTimeoutMs: number;
+  /** Names of claims. Default: `name`, `email`. */
+  claims: string[];
+}
+
+/** One authorization server. */
+export interface ProviderConfig {
+  /** Exactly as the provider writes it (RFC 8414 §2). */
+  issuer: string;
+  clientId: string;
+  /** Present unless `clientAuthentication` is `none`. Secret. */
+  clientSecret?: string;
+  /** RFC 6749 §2.3.1. Default: `client_secret_basic`. */
+  clientAuthentication: 'client_secret_basic' | 'client_secret_post' | 'none';
+  /** Separated by spaces (RFC 6749 §3.3). Default: `openid profile email`. */
+  scope: string;
+  /** Default: true. With false the endpoints below are given, and only then. */
+  discovery: boolean;
+  authorizationEndpoint?: string;
+  tokenEndpoint?: string;
+  /** Present without discovery where the scope has `openid`. */
+  jwksUri?: string;
+  /** Present without discovery where `userinfo` is true. */
+  userinfoEndpoint?: string;
+  /** Asymmetric (RFC 7518 §3.1, RFC 8037). Default: `RS256`. */
+  idTokenSignedResponseAlg: string;
+  /** Whether to call userinfo and compare `sub`. Default: true, but false without discovery and `userinfoEndpoint`. */
+  userinfo: boolean;
+  /** Claim compared with the first provider's, or `dangerously-anyone`. Present on every later provider of the login. */
+  sameUser?: string;
+  /** Extra parameters of the authorization request, never one of the protocol. Has no prototype. Default: none. */
+  authorizationParameters: Record<string, string>;
+  /** Longest wait for one answer, ms. Default: 5 s. */
+  timeoutMs: number;
+}
+
+/** One system that is called on the person's behalf. */
+export interface UpstreamConfig {
+  /** Without a slash at its end. */
+  url: string;
+  /** One of `login`. */
+  provider: string;
+  /** Fixed request headers, names in lower case. Values are secret. Has no prototype. Default: none. */
+  headers: Record<string, string>;
+  /** Default: GET, HEAD, POST, PUT, PATCH, DELETE. */
+  methods: string[];
+  /** Until the answer begins, ms. Default: 30 s. */
+  headersTimeoutMs: number;
+  /** Between two pieces of the answer, ms. Default: 5 min. */
+  bodyTimeoutMs: number;
+  /** At a time. Default: 64. */
+  connections: number;
+}
+
+/** The app behind the gateway. */
+export interface AppConfig {
+  url: string;
+  /** Paths without session; a final `*` stands for anything. Default: none. */
+  public: string[];
+  /** Claims handed on in headers; a part of `session.claims`. Default: none. */
+  claims: string[];
+}
+
+/** What clients may use up. */
+export interface LimitsConfig {
+  /** Bytes. Default: 10 MiB. */
+  requestBodyBytes: number;
+  /** ms. Default: 10 s. At most `requestTimeoutMs`. */
+  headersTimeoutMs: number;
+  /** ms. Default: 5 min. */
+  requestTimeoutMs: number;
+  /** At a time. Default: 10,000. */
+  connections: number;
+  /** Between "not ready" and the first refused connection, ms. Default: 3 s. */
+  drainDelayMs: number;
+  /** ms. Default: 25 s. */
+  drainTimeoutMs: number;
+}
+
+/** The log. */
+export interface LogConfig {
+  /** Default: `info`. */
+  level: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+}
+
+/** Environment variables. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A configuration, or everything that is wrong with it (at least one problem). */
+export type ConfigResult =
+  | { readonly kind: 'valid'; readonly config: Config }
+  | { readonly kind: 'invalid'; readonly problems: readonly ConfigProblem[] };
+
+/** Checks an object in the written form. Relative paths in it start at `baseDirectory` (default: the working directory). */
+export const checkConfig = (
+  input: unknown,
+  env: Environment,
+  baseDirectory: string = process.cwd(),
+): ConfigResult => {
+  const context: ResolveContext = { env, baseDirectory, problems: [] };
+  const { problems } = context;
+  if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
+    const expected = 'nothing, for TLS verification cannot be turned off';
+    problems.push({ key: 'NODE_TLS_REJECT_UNAUTHORIZED', seen: '"0"', expected });
+  }
+  const resolved = resolve(schema, [input, []], context);
+  const result = schema.safeParse(resolved);
+  if (!result.success) {
+    // What could not be resolved is missing for the schema too; once is enough.
+    const known = new Set(problems.map(({ key }) => key.replace(/(File|\.file)$/, '')));
+    const found = result.error.issues.flatMap((issue) => problemsOf(schema, resolved, issue));
+    return { kind: 'invalid', problems: [...problems, ...found.filter(({ key }) => !known.has(key))] };
+  }
+  problems.push(...crossCheck(result.data));
+  return problems.length === 0 ? { kind: 'valid', config: result.data } : { kind: 'invalid', problems };
+};
+
+/** Checks a YAML file. Relative paths in it start at its own directory. */
+export const checkConfigFile = (file: string, env: Environment): ConfigResult => {
+  const document = readDocument(file);
+  return document.kind === 'read'
+    ? checkConfig(document.input, env, dirname(resolvePath(file)))
+    : { kind: 'invalid', problems: document.problems };
+};
+
+const unwrap = (result: ConfigResult): Config => {
+  if (result.kind === 'valid') return result.config;
+  const [first, ...more] = result.problems.map(problemLine);
+  const rest = more.length === 0 ? '' : ` (and ${more.length} more)`;
+  throw new CoatcheckError('config_invalid', { detail: `${first}${rest}` });
+};
+
+/** The configuration in an object of the written form. Throws `config_invalid` with the first problem in one line. */
+export const parseConfig = (input: unknown, env: Environment, baseDirectory?: string): Config =>
+  unwrap(checkConfig(input, env, baseDirectory));
+
+/** The configuration in a YAML file. Throws `config_invalid` with the first problem in one line. */
+export const readConfig = (file: string, env: Environment): Config => unwrap(checkConfigFile(file, env));

@@ -1,0 +1,115 @@
+/** What no single key can tell: whether the parts of a configuration fit together. */
+import type { Config, ProviderConfig } from '../config.ts';
+import { isLoopback } from './address.ts';
+import { type ConfigProblem, keyPath, show } from './problem.ts';
+
+type Problems = Generator<ConfigProblem>;
+
+const problem = (path: readonly PropertyKey[], seen: string, expected: string): ConfigProblem => ({
+  key: keyPath(path),
+  seen,
+  expected,
+});
+
+const list = (names: readonly string[]): string =>
+  names.length === 0 ? 'none is configured' : names.join(', ');
+
+function* duplicates(names: readonly string[], path: (index: number) => PropertyKey[]): Problems {
+  for (const [index, name] of names.entries()) {
+    if (names.indexOf(name) < index) yield problem(path(index), show(name), 'each name only once');
+  }
+}
+
+function* checkProcess({ publicUrl, listen, store, keys, limits }: Config): Problems {
+  if (store.url === 'memory://' && !isLoopback(publicUrl)) {
+    yield problem(['store', 'url'], '"memory://"', 'a shared store, for publicUrl is not on loopback');
+  }
+  if (listen.port !== 0 && listen.port === listen.adminPort) {
+    yield problem(['listen', 'adminPort'], String(listen.adminPort), 'another port than listen.port');
+  }
+  yield* duplicates(
+    keys.map(({ id }) => id),
+    (index) => ['keys', index, 'id'],
+  );
+  if (limits.headersTimeoutMs > limits.requestTimeoutMs) {
+    yield problem(['limits', 'headersTimeout'], 'more than limits.requestTimeout', 'at most that');
+  }
+}
+
+function* checkSession({ session, app }: Config): Problems {
+  if (session.idleTimeoutMs > session.absoluteTimeoutMs) {
+    yield problem(['session', 'idleTimeout'], 'more than session.absoluteTimeout', 'at most that');
+  }
+  for (const [index, claim] of (app?.claims ?? []).entries()) {
+    if (session.claims.includes(claim)) continue;
+    yield problem(['app', 'claims', index], show(claim), `one of session.claims (${list(session.claims)})`);
+  }
+}
+
+function* checkLogin({ login, providers }: Config): Problems {
+  yield* duplicates(login, (index) => ['login', index]);
+  for (const [index, name] of login.entries()) {
+    const provider = providers[name];
+    if (provider === undefined) {
+      yield problem(['login', index], show(name), `one of providers (${list(Object.keys(providers))})`);
+    } else if (index > 0 && provider.sameUser === undefined) {
+      const expected = 'the claim that must equal that of the first provider (or dangerously-anyone)';
+      yield problem(['providers', name, 'sameUser'], 'missing', expected);
+    }
+  }
+}
+
+const endpoints = ['authorizationEndpoint', 'tokenEndpoint', 'jwksUri', 'userinfoEndpoint'] as const;
+
+function* checkEndpoints(name: string, provider: ProviderConfig): Problems {
+  const needed: ReadonlySet<string> = new Set([
+    'authorizationEndpoint',
+    'tokenEndpoint',
+    ...(provider.scope.split(' ').includes('openid') ? ['jwksUri'] : []),
+    ...(provider.userinfo ? ['userinfoEndpoint'] : []),
+  ]);
+  for (const endpoint of endpoints) {
+    const value = provider[endpoint];
+    const path = ['providers', name, endpoint];
+    if (provider.discovery && value !== undefined) {
+      yield problem(path, show(value), 'discovery: false beside it, or nothing here');
+    }
+    if (!provider.discovery && value === undefined && needed.has(endpoint)) {
+      yield problem(path, 'missing', 'an https:// URL, for discovery is false');
+    }
+  }
+}
+
+function* checkProviders({ providers }: Config): Problems {
+  const seen = new Map<string, string>();
+  for (const [name, provider] of Object.entries(providers)) {
+    const identity = JSON.stringify([provider.issuer, provider.clientId]);
+    const twin = seen.get(identity);
+    seen.set(identity, name);
+    if (twin !== undefined) {
+      yield problem(['providers', name], `same issuer and clientId as ${twin}`, 'each provider only once');
+    }
+    const secretGiven = provider.clientSecret !== undefined;
+    if (secretGiven === (provider.clientAuthentication === 'none')) {
+      const seenSecret = secretGiven ? 'given' : 'missing';
+      const expected = secretGiven
+        ? 'none, for clientAuthentication is none'
+        : 'clientSecret or clientSecretFile (or clientAuthentication: none)';
+      yield problem(['providers', name, 'clientSecret'], seenSecret, expected);
+    }
+    yield* checkEndpoints(name, provider);
+  }
+}
+
+function* checkUpstreams({ upstreams, login }: Config): Problems {
+  for (const [name, { provider }] of Object.entries(upstreams)) {
+    if (login.includes(provider)) continue;
+    yield problem(['upstreams', name, 'provider'], show(provider), `one of login (${list(login)})`);
+  }
+}
+
+/** Everything in which the parts of the configuration contradict each other. */
+export const crossCheck = (config: Config): ConfigProblem[] =>
+  [checkProcess, checkSession, checkLogin, checkProviders, checkUpstreams].flatMap((check) => [
+    ...check(config),
+  ]);

@@ -1,0 +1,109 @@
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
+import fastifyPlugin from 'fastify-plugin';
+import type { Coatcheck } from './coatcheck.ts';
+import { CoatcheckError } from './errors.ts';
+import type { Answer } from './gateway/answer.ts';
+import { authRoutes, refuseUnlessOurs, sessionOf } from './gateway/auth-routes.ts';
+import { faultAnswer, tokenUnavailable } from './gateway/fault-answer.ts';
+import type { Session } from './session/session.ts';
+
+/** What a Fastify handler can ask about its request. */
+export interface RequestCoatcheck {
+  /** The session, or `undefined` where nobody is signed in. At most one store command per request. Throws `store_unavailable`. */
+  session(): Promise<Session | undefined>;
+  /** The session; throws `no_session` where nobody is signed in. */
+  requireSession(): Promise<Session>;
+  /**
+   * The person's access token at one provider. Throws `no_session`, `token_unavailable`, and `origin_refused` where a
+   * request that changes something came from another site.
+   */
+  accessToken(provider: string): Promise<string>;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Session and tokens of the person who sent this request. */
+    coatcheck: RequestCoatcheck;
+  }
+}
+
+/** Options of {@link fastifyCoatcheck}. */
+export interface FastifyCoatcheckOptions {
+  readonly coatcheck: Coatcheck;
+  /** Answer every error of the app as a problem document, not only Coatcheck's. Default false. */
+  readonly answerEveryFault?: boolean;
+}
+
+const plugin: FastifyPluginAsync<FastifyCoatcheckOptions> = async (
+  app,
+  { coatcheck, answerEveryFault = false },
+) => {
+  app.decorateRequest('coatcheck', null as unknown as RequestCoatcheck);
+  app.addHook('onRequest', async (request) => {
+    request.coatcheck = requestCoatcheck(coatcheck, request);
+  });
+  app.setErrorHandler((fault, request, reply) => {
+    if (!answerEveryFault && !CoatcheckError.is(fault)) throw fault;
+    const { method, headers, id: requestId } = request;
+    return send(
+      reply,
+      faultAnswer(coatcheck, { fault, method, headers, requestId, url: request.raw.url ?? '/' }),
+    );
+  });
+  for (const route of authRoutes) {
+    app.route({
+      method: route.method,
+      url: route.path,
+      exposeHeadRoute: false,
+      async handler(request, reply) {
+        const queryStart = request.raw.url?.indexOf('?') ?? -1;
+        const provider = (request.params as Record<string, string | undefined>).provider;
+        const answer = await route.answer(coatcheck, {
+          method: request.method,
+          query: queryStart < 0 ? '' : (request.raw.url ?? '').slice(queryStart + 1),
+          headers: request.headers,
+          ...(provider === undefined ? {} : { provider }),
+        });
+        return send(reply, answer);
+      },
+    });
+  }
+};
+
+/**
+ * Coatcheck in a Fastify 5 app: the endpoints under `/auth`, `request.coatcheck`, and answers to its errors. One instance
+ * serves one app.
+ */
+export const fastifyCoatcheck: FastifyPluginAsync<FastifyCoatcheckOptions> = fastifyPlugin(plugin, {
+  fastify: '5.x',
+  name: 'coatcheck',
+});
+
+function requestCoatcheck(coatcheck: Coatcheck, request: FastifyRequest): RequestCoatcheck {
+  let loading: Promise<Session | undefined> | undefined;
+  const session = (): Promise<Session | undefined> => {
+    loading ??= sessionOf(coatcheck, request.headers);
+    return loading;
+  };
+  const requireOwnSession = async (): Promise<Session> => {
+    const found = await session();
+    if (found === undefined) throw new CoatcheckError('no_session');
+    return found;
+  };
+  return {
+    session,
+    requireSession: requireOwnSession,
+    async accessToken(provider) {
+      refuseUnlessOurs(coatcheck, request.method, request.headers);
+      const result = await coatcheck.sessions.accessToken(await requireOwnSession(), provider);
+      if (result.kind === 'token') return result.accessToken;
+      throw tokenUnavailable(provider);
+    },
+  };
+}
+
+/** Sends an answer of ours through Fastify. */
+export function send(reply: FastifyReply, { status, headers, body }: Answer): FastifyReply {
+  for (const [name, value] of Object.entries(headers)) reply.header(name, value);
+  return reply.code(status).send(body);
+}

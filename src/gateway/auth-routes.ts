@@ -1,0 +1,186 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Coatcheck } from '../coatcheck.ts';
+import { CoatcheckError } from '../errors.ts';
+import {
+  issueLoginSecret,
+  type LoginSecret,
+  readLoginSecret,
+  transactionLifetimeMs,
+} from '../oauth/transaction.ts';
+import type { Session } from '../session/session.ts';
+import { tokenState } from '../session/session.ts';
+import { type Answer, json, redirect, securityHeaders } from './answer.ts';
+import {
+  cookieValue,
+  expiredCookie,
+  loginCookie,
+  loginCookieName,
+  sessionCookie,
+  sessionCookieName,
+} from './cookies.ts';
+import { isFromOurPages } from './origin-check.ts';
+import { returnTo } from './return-to.ts';
+
+/** A request, as far as the endpoints under `/auth` look at it; any web framework can make one. */
+export interface AuthRequest {
+  readonly method: string;
+  /** The raw query string, without `?`. */
+  readonly query: string;
+  readonly headers: IncomingHttpHeaders;
+  /** The last path segment of a callback. */
+  readonly provider?: string;
+}
+
+/** One endpoint. Faults are thrown as {@link CoatcheckError}. */
+export interface AuthRoute {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly answer: (coatcheck: Coatcheck, request: AuthRequest) => Promise<Answer>;
+}
+
+/** Every endpoint under `/auth`. */
+export const authRoutes: readonly AuthRoute[] = [
+  // Starts a login and sends the browser to the first provider.
+  { method: 'GET', path: '/auth/login', answer: startLogin },
+  // Takes a provider's answer; sends the browser to the next provider, or signs in and sends it where it wanted to go.
+  { method: 'GET', path: '/auth/callback/:provider', answer: takeCallback },
+  // Ends the session, removes the cookies and what the browser has stored, and sends the browser to the start page.
+  { method: 'POST', path: '/auth/logout', answer: logOut },
+  // Tells a page who is signed in and how its providers stand; never a token.
+  { method: 'GET', path: '/auth/session', answer: showSession },
+  // Answers a proxy's question whether a request is signed in: 204 with the person in headers, or 401.
+  { method: 'GET', path: '/auth/verify', answer: verify },
+];
+
+async function startLogin(coatcheck: Coatcheck, { headers, query }: AuthRequest): Promise<Answer> {
+  refuseUnlessPage(headers);
+  const target = returnTo(
+    new URLSearchParams(query).get('return_to') ?? undefined,
+    coatcheck.config.publicUrl,
+  );
+  const secret = loginSecretOf(headers) ?? issueLoginSecret();
+  const step = await coatcheck.login.begin(target, secret);
+  if (step.kind !== 'redirect')
+    throw new CoatcheckError('internal', { detail: 'a login was complete before it began' });
+  return redirect(step.location.href, [loginCookie(secret.value, transactionLifetimeMs)]);
+}
+
+async function takeCallback(coatcheck: Coatcheck, request: AuthRequest): Promise<Answer> {
+  const { headers, query, provider = '' } = request;
+  refuseUnlessPage(headers);
+  const loginSecret = loginSecretOf(headers);
+  // Without the cookie this browser cannot have begun a login, so the store is not asked.
+  if (loginSecret === undefined)
+    throw new CoatcheckError('login_expired', { detail: 'a callback came without a login cookie' });
+  const step = await coatcheck.login.resume({ provider, query, loginSecret });
+  if (step.kind === 'redirect')
+    return redirect(step.location.href, [loginCookie(loginSecret.value, transactionLifetimeMs)]);
+  const previousTicket = cookieValue(headers.cookie, sessionCookieName);
+  const { ticket } = await coatcheck.sessions.create({
+    user: step.user,
+    tokenSets: step.tokenSets,
+    previousTicket,
+  });
+  return redirect(step.returnTo, [sessionCookie(ticket.value)]);
+}
+
+async function logOut(coatcheck: Coatcheck, { method, headers }: AuthRequest): Promise<Answer> {
+  refuseUnlessOurs(coatcheck, method, headers);
+  const value = cookieValue(headers.cookie, sessionCookieName);
+  // If the store is away this throws: a logout that did not happen must not look like one.
+  if (value !== undefined) await coatcheck.sessions.destroy(value);
+  const gone = redirect('/', [expiredCookie(sessionCookieName), expiredCookie(loginCookieName)]);
+  return { ...gone, headers: { ...gone.headers, 'clear-site-data': '"cache", "storage"' } };
+}
+
+async function showSession(coatcheck: Coatcheck, { headers }: AuthRequest): Promise<Answer> {
+  const session = await requireSession(coatcheck, headers);
+  return json(200, describeSession(session, coatcheck.now()));
+}
+
+async function verify(coatcheck: Coatcheck, { headers }: AuthRequest): Promise<Answer> {
+  const session = await requireSession(coatcheck, headers);
+  return {
+    status: 204,
+    headers: { ...securityHeaders, ...personHeaders(session, coatcheck.config.session.claims) },
+  };
+}
+
+/** The session of a request's cookie, or `undefined`. No cookie, no store command. */
+export async function sessionOf(
+  coatcheck: Coatcheck,
+  headers: IncomingHttpHeaders,
+): Promise<Session | undefined> {
+  const value = cookieValue(headers.cookie, sessionCookieName);
+  if (value === undefined) return undefined;
+  const loaded = await coatcheck.sessions.load(value);
+  return loaded.kind === 'session' ? loaded.session : undefined;
+}
+
+/** The session of a request's cookie, or the error `no_session`. */
+export async function requireSession(coatcheck: Coatcheck, headers: IncomingHttpHeaders): Promise<Session> {
+  const session = await sessionOf(coatcheck, headers);
+  if (session === undefined) throw new CoatcheckError('no_session');
+  return session;
+}
+
+/** Refuses what another site's page sent. */
+export function refuseUnlessOurs(coatcheck: Coatcheck, method: string, headers: IncomingHttpHeaders): void {
+  const { publicUrl } = coatcheck.config;
+  if (isFromOurPages({ method, headers, publicUrl })) return;
+  coatcheck.telemetry.log('origin.refused', { method });
+  throw new CoatcheckError('origin_refused');
+}
+
+/**
+ * The person in headers, for an app that trusts us: values are UTF-8, percent-encoded where they are not plain ASCII, so that
+ * `decodeURIComponent` gives them back.
+ */
+export function personHeaders(session: Session, claims: readonly string[]): Record<string, string> {
+  const headers: Record<string, string> = {
+    'x-coatcheck-issuer': headerValue(session.user.issuer),
+    'x-coatcheck-subject': headerValue(session.user.subject),
+  };
+  for (const name of claims) {
+    const value = session.user.claims.get(name);
+    if (value !== undefined) headers[`x-coatcheck-claim-${name.replaceAll('_', '-')}`] = headerValue(value);
+  }
+  return headers;
+}
+
+function headerValue(value: string): string {
+  return value.replaceAll(/[^\x20-\x24\x26-\x7e]+/gu, (part) => encodeURIComponent(Buffer.from(part).toString()));
+}
+
+/** A login begins and ends in a window of its own; an image or a frame of another site must not start one unseen. */
+function refuseUnlessPage(headers: IncomingHttpHeaders): void {
+  const destination = headers['sec-fetch-dest'];
+  if (destination !== undefined && destination !== 'document') throw new CoatcheckError('origin_refused');
+}
+
+function loginSecretOf(headers: IncomingHttpHeaders): LoginSecret | undefined {
+  const value = cookieValue(headers.cookie, loginCookieName);
+  return value === undefined ? undefined : readLoginSecret(value);
+}
+
+/** What a page may know. An allow-list: whatever is not named here stays inside. */
+function describeSession(session: Session, nowMs: number): Record<string, unknown> {
+  const at = (timeMs: number): string => new Date(timeMs).toISOString();
+  const providers = [...session.tokenSets].map(([name, tokens]) => [
+    name,
+    {
+      state: tokenState(session, name, nowMs),
+      accessTokenExpiresAt: at(tokens.accessTokenExpiresAtMs),
+      refreshable: tokens.refreshToken !== undefined,
+      scope: tokens.scope,
+    },
+  ]);
+  const { issuer, subject, claims } = session.user;
+  return {
+    user: { issuer, subject, claims: Object.fromEntries(claims) },
+    createdAt: at(session.createdAtMs),
+    idleExpiresAt: at(session.idleDeadlineMs),
+    absoluteExpiresAt: at(session.absoluteDeadlineMs),
+    providers: Object.fromEntries(providers),
+  };
+}

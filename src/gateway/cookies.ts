@@ -1,0 +1,53 @@
+/**
+ * The two cookies of the gateway, read and written in one place. Both are `__Host-` cookies (RFC 6265bis §4.1.3.2): Secure,
+ * HttpOnly, Path=/, no Domain, so no other host, sibling or script can plant or read them. SameSite=Lax: the way back from a
+ * provider is a cross-site navigation, which a Strict cookie would miss.
+ */
+
+/** Carries the ticket. A session cookie without Max-Age: its life is decided in the store. */
+export const sessionCookieName = '__Host-coatcheck';
+
+/** Carries the secret of the logins that this browser has under way. */
+export const loginCookieName = '__Host-coatcheck-login';
+
+const attributes = 'Path=/; Secure; HttpOnly; SameSite=Lax';
+
+/** What a Cookie header says of one name. Two cookies of one name are a sign of an attack; neither counts. */
+export type CookieReading =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'value'; readonly value: string }
+  | { readonly kind: 'ambiguous' };
+
+/** Reads one cookie by its exact name from a Cookie header (RFC 6265bis §4.2.1). */
+export function readCookie(header: string | undefined, name: string): CookieReading {
+  const prefix = `${name}=`;
+  const values = (header ?? '')
+    .split(';')
+    .map((pair) => (pair.startsWith(' ') ? pair.slice(1) : pair))
+    .filter((pair) => pair.startsWith(prefix))
+    .map((pair) => pair.slice(prefix.length));
+  const [value, ...more] = values;
+  if (value === undefined) return { kind: 'absent' };
+  return more.length === 0 ? { kind: 'value', value } : { kind: 'ambiguous' };
+}
+
+/** The value where there is exactly one, else nothing. */
+export function cookieValue(header: string | undefined, name: string): string | undefined {
+  const reading = readCookie(header, name);
+  return reading.kind === 'value' ? reading.value : undefined;
+}
+
+/** Set-Cookie for a new ticket. */
+export function sessionCookie(ticket: string): string {
+  return `${sessionCookieName}=${ticket}; ${attributes}`;
+}
+
+/** Set-Cookie for the login secret, which lives as long as a transaction. */
+export function loginCookie(value: string, lifetimeMs: number): string {
+  return `${loginCookieName}=${value}; ${attributes}; Max-Age=${Math.floor(lifetimeMs / 1000)}`;
+}
+
+/** Set-Cookie that removes a cookie; the attributes are those that it was set with, or browsers would keep it. */
+export function expiredCookie(name: string): string {
+  return `${name}=; ${attributes}; Max-Age=0`;
+}

@@ -1,0 +1,54 @@
+import type { IncomingMessage } from 'node:http';
+import { Transform } from 'node:stream';
+import { CoatcheckError } from '../errors.ts';
+
+/**
+ * The body of a request as a stream with an end: fails with `request_too_large` beyond `maxBytes`. Undefined where the
+ * request has none. A stream of its own, because the HTTP library destroys what it sends when an upstream breaks, and
+ * that must not cost us the connection on which the client waits for an answer.
+ *
+ * Throws `request_too_large` where the announced length exceeds the limit and `request_invalid` for a GET or HEAD with a
+ * body, whose meaning is undefined (RFC 9110 §9.3.1).
+ */
+export function boundedBody(request: IncomingMessage, maxBytes: number): Transform | undefined {
+  const announcedBytes = Number(request.headers['content-length'] ?? 0);
+  const isChunked = request.headers['transfer-encoding'] !== undefined;
+  if (announcedBytes === 0 && !isChunked) return undefined;
+  if (request.method === 'GET' || request.method === 'HEAD') {
+    throw new CoatcheckError('request_invalid', { detail: `a ${request.method} request has a body` });
+  }
+  if (announcedBytes > maxBytes) {
+    discardRest(request, maxBytes);
+    throw tooLarge();
+  }
+  let bytes = 0;
+  const body = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) done(tooLarge());
+      else done(null, chunk);
+    },
+  });
+  body.once('close', () => {
+    request.unpipe(body);
+    if (!request.readableEnded) discardRest(request, maxBytes);
+  });
+  return request.pipe(body);
+}
+
+function tooLarge(): CoatcheckError {
+  return new CoatcheckError('request_too_large');
+}
+
+/**
+ * Reads on and forgets, so that a client that is still sending gets to read the answer (a connection closed under unread
+ * bytes is reset, and the answer with it); but not without end.
+ */
+function discardRest(request: IncomingMessage, maxBytes: number): void {
+  let bytes = 0;
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > maxBytes) request.socket.destroy();
+  });
+  request.resume();
+}

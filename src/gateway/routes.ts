@@ -1,0 +1,111 @@
+import type { Coatcheck } from '../coatcheck.ts';
+import type { AppConfig } from '../config.ts';
+import { CoatcheckError } from '../errors.ts';
+import { personHeaders, refuseUnlessOurs, requireSession } from './auth-routes.ts';
+import { tokenUnavailable } from './fault-answer.ts';
+import type { Exchange } from './forwarding.ts';
+import type { UpstreamProxy } from './proxy.ts';
+import { matchesPublicPath } from './request-path.ts';
+
+/** What is behind the gateway. */
+export interface Upstreams {
+  /** By the name that stands in `/api/<name>/…`. */
+  readonly apis: ReadonlyMap<string, UpstreamProxy>;
+  readonly app: UpstreamProxy | undefined;
+}
+
+/** A request that is to be forwarded. */
+export type ForwardedRequest = Pick<
+  Exchange,
+  'request' | 'response' | 'target' | 'requestHeaders' | 'responseHeaders'
+>;
+
+/** A route that leads out of the gateway. Faults before an answer has begun are thrown. */
+export interface ForwardingRoute {
+  readonly path: string;
+  readonly forward: (context: ForwardingRouteContext) => Promise<void>;
+}
+
+/** What a forwarding route works with. */
+export interface ForwardingRouteContext {
+  readonly coatcheck: Coatcheck;
+  readonly upstreams: Upstreams;
+  readonly exchange: ForwardedRequest;
+}
+
+/** Every route that leads out; with `authRoutes`, the whole public surface. */
+export const forwardingRoutes: readonly ForwardingRoute[] = [
+  // Calls an upstream API on the person's behalf, with the token of that upstream's provider and no other.
+  { path: '/api/:upstream', forward: callApi },
+  { path: '/api/:upstream/*', forward: callApi },
+  // Everything else belongs to the app behind the gateway, if there is one; never a token.
+  { path: '/*', forward: visitApp },
+];
+
+async function callApi({ coatcheck, upstreams, exchange }: ForwardingRouteContext): Promise<void> {
+  const { method = '', headers } = exchange.request;
+  refuseUnlessOurs(coatcheck, method, headers);
+  const session = await requireSession(coatcheck, headers);
+  const name = exchange.target.path.split('/')[2] ?? '';
+  const upstream = upstreams.apis.get(name);
+  const provider = coatcheck.config.upstreams[name]?.provider;
+  if (upstream === undefined || provider === undefined) throw new CoatcheckError('not_found');
+  const token = await coatcheck.sessions.accessToken(session, provider);
+  if (token.kind === 'needs-login') throw tokenUnavailable(provider);
+  await forwardTo(upstream, { coatcheck, name, exchange: { ...exchange, bearer: token.accessToken } });
+}
+
+async function visitApp({ coatcheck, upstreams, exchange }: ForwardingRouteContext): Promise<void> {
+  const { app } = coatcheck.config;
+  if (app === undefined || upstreams.app === undefined || isReserved(exchange.target.path)) {
+    throw new CoatcheckError('not_found');
+  }
+  const { method = '', headers } = exchange.request;
+  refuseUnlessOurs(coatcheck, method, headers);
+  const visitor = await visitorHeaders(coatcheck, app, exchange);
+  await forwardTo(upstreams.app, {
+    coatcheck,
+    name: 'app',
+    exchange: {
+      ...exchange,
+      requestHeaders: { ...exchange.requestHeaders, ...visitor },
+      personal: visitor !== undefined,
+    },
+  });
+}
+
+/** Who is visiting; `undefined` on a public path, which neither needs nor sees a session. */
+async function visitorHeaders(
+  coatcheck: Coatcheck,
+  app: AppConfig,
+  { request, target }: ForwardedRequest,
+): Promise<Record<string, string> | undefined> {
+  if (matchesPublicPath(target.path, app.public)) return undefined;
+  return personHeaders(await requireSession(coatcheck, request.headers), app.claims);
+}
+
+/** Ours, whether or not there is an endpoint: an app must not be able to answer for us. */
+function isReserved(path: string): boolean {
+  return /^\/(?:auth|api)(?:\/|$)/.test(path);
+}
+
+interface Forward {
+  readonly coatcheck: Coatcheck;
+  readonly name: string;
+  readonly exchange: Exchange;
+}
+
+async function forwardTo(upstream: UpstreamProxy, { coatcheck, name, exchange }: Forward): Promise<void> {
+  const { telemetry } = coatcheck;
+  const end = telemetry.metrics.upstreamSeconds.startTimer({ upstream: name });
+  let outcome = 'fault';
+  try {
+    await telemetry.span('coatcheck.upstream', { 'coatcheck.upstream': name }, async () => {
+      const result = await upstream.forward(exchange);
+      outcome = result.kind;
+      if (result.kind === 'cut') telemetry.log('upstream.cut', { upstream: name, error: result.fault });
+    });
+  } finally {
+    end({ outcome });
+  }
+}

@@ -1,0 +1,184 @@
+import { randomBytes } from 'node:crypto';
+import type { ProviderConfig } from '../config.ts';
+import { CoatcheckError } from '../errors.ts';
+import type { TokenSet, User } from '../session/session.ts';
+import type { Telemetry } from '../telemetry.ts';
+import type { Provider } from './provider.ts';
+import type { Authorization, LoginSecret, TransactionStore } from './transaction.ts';
+
+/** What a step of a login leads to. */
+export type LoginStep =
+  /** Send the browser to a provider. */
+  | { readonly kind: 'redirect'; readonly location: URL }
+  /** Every provider has answered: write the session, then send the browser to `returnTo`. */
+  | {
+      readonly kind: 'complete';
+      readonly user: User;
+      readonly tokenSets: ReadonlyMap<string, TokenSet>;
+      readonly returnTo: string;
+    };
+
+/** A provider's callback, as it came. */
+export interface Callback {
+  /** The provider whose callback address was called. */
+  readonly provider: string;
+  /** The raw query string, without `?`. */
+  readonly query: string;
+  /** From the login cookie of the browser that called. */
+  readonly loginSecret: LoginSecret;
+}
+
+/** Options of {@link Login}. */
+export interface LoginOptions {
+  /** Required providers, in the order in which they are asked; the first says who the person is. At least one. */
+  readonly providers: readonly Provider[];
+  readonly configs: Readonly<Record<string, ProviderConfig>>;
+  readonly transactions: TransactionStore;
+  readonly telemetry: Telemetry;
+  /** Origin of the callback addresses. */
+  readonly publicUrl: string;
+  /** Names of the claims that the session keeps, if the first provider tells them. */
+  readonly claims: readonly string[];
+}
+
+/** Several authorizations, one session. Each step may run on another replica. */
+export class Login {
+  readonly #options: LoginOptions;
+
+  constructor(options: LoginOptions) {
+    this.#options = options;
+  }
+
+  /** Begins a login. One store command. */
+  async begin(returnTo: string, loginSecret: LoginSecret): Promise<LoginStep> {
+    const { telemetry } = this.#options;
+    return telemetry.span('coatcheck.login.begin', {}, async () => {
+      telemetry.metrics.logins.inc({ outcome: 'started' });
+      telemetry.log('login.started');
+      return this.#ask(0, { returnTo, answers: [], loginSecret });
+    });
+  }
+
+  /** Goes on where a provider sent the browser back: asks the next one, or is complete. Two store commands, or one. */
+  async resume(callback: Callback): Promise<LoginStep> {
+    const { telemetry } = this.#options;
+    const attributes = { 'coatcheck.provider': callback.provider };
+    return telemetry.span('coatcheck.login.resume', attributes, () => this.#resume(callback));
+  }
+
+  async #resume({ provider: name, query, loginSecret }: Callback): Promise<LoginStep> {
+    const { providers, transactions, telemetry, publicUrl } = this.#options;
+    const position = providers.findIndex((provider) => provider.name === name);
+    const provider = providers[position];
+    if (provider === undefined)
+      throw new CoatcheckError('not_found', { detail: 'a callback named an unknown provider' });
+
+    const transaction = await transactions.take(name, stateOf(query), loginSecret);
+    if (transaction === undefined) throw new CoatcheckError('login_expired', { shown: { provider: name } });
+    const callbackUrl = new URL(`${publicUrl}/auth/callback/${name}?${query}`);
+    const answer = await provider.redeem(callbackUrl, transaction);
+    const answers = [...transaction.answers, answer];
+    this.#checkSamePerson(answers);
+
+    if (position + 1 < providers.length) {
+      telemetry.log('login.continued', { provider: name });
+      return this.#ask(position + 1, { returnTo: transaction.returnTo, answers, loginSecret });
+    }
+    telemetry.metrics.logins.inc({ outcome: 'completed' });
+    return {
+      kind: 'complete',
+      user: this.#userOf(answers),
+      tokenSets: new Map(answers.map(({ provider: of, tokens }) => [of, tokens])),
+      returnTo: transaction.returnTo,
+    };
+  }
+
+  async #ask(position: number, so: Progress): Promise<LoginStep> {
+    const { providers, transactions } = this.#options;
+    const provider = providers[position];
+    if (provider === undefined)
+      throw new CoatcheckError('internal', { detail: 'a login without a next provider' });
+    const transaction = {
+      provider: provider.name,
+      state: randomText(),
+      nonce: randomText(),
+      codeVerifier: randomText(),
+      returnTo: so.returnTo,
+      answers: so.answers,
+    };
+    // The address first: a provider that cannot be reached must not leave a transaction behind.
+    const location = await provider.authorizationUrl(transaction);
+    await transactions.put(transaction, so.loginSecret);
+    return { kind: 'redirect', location };
+  }
+
+  /** The later provider must speak of the person that the first one named, by the claim that its `sameUser` rule names. */
+  #checkSamePerson(answers: readonly Authorization[]): void {
+    const first = answers[0];
+    const latest = answers.at(-1);
+    if (first === undefined || latest === undefined || first === latest) return;
+    const claim = this.#options.configs[latest.provider]?.sameUser;
+    if (claim === 'dangerously-anyone') return;
+    const expected = claim === undefined ? undefined : trusted(first, claim);
+    const seen = claim === undefined ? undefined : trusted(latest, claim);
+    if (expected === undefined || seen === undefined || expected !== seen) {
+      throw new CoatcheckError('login_person_mismatch', {
+        detail: `providers.${latest.provider}: its claim ${claim} is missing, unverified, or not that of ${first.provider}`,
+        shown: { provider: latest.provider },
+      });
+    }
+  }
+
+  #userOf(answers: readonly Authorization[]): User {
+    const first = answers[0];
+    if (first === undefined || first.tokens.subject === '') {
+      throw new CoatcheckError('provider_answer_invalid', {
+        detail: 'the first provider of the login named nobody',
+      });
+    }
+    const kept = this.#options.claims.flatMap((name): [string, string][] => {
+      const value = first.claims[name];
+      return value === undefined ? [] : [[name, value]];
+    });
+    return { issuer: first.tokens.issuer, subject: first.tokens.subject, claims: new Map(kept) };
+  }
+}
+
+interface Progress {
+  readonly returnTo: string;
+  readonly answers: readonly Authorization[];
+  readonly loginSecret: LoginSecret;
+}
+
+/** A claim's value, unless it is an e-mail address that the provider says it has not verified. */
+function trusted({ claims }: Authorization, name: string): string | undefined {
+  if (name === 'email' && claims.email_verified === 'false') return undefined;
+  return claims[name]?.normalize('NFC');
+}
+
+/** 256 random bits; 43 characters, all of them allowed in a PKCE verifier (RFC 7636 §4.1). */
+function randomText(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+/** Parameters whose repetition would let two readers of one callback see two different answers. */
+const singleParameters = ['state', 'code', 'iss', 'error'];
+
+/** The state of a callback. Refuses what is repeated, missing or not of our making, before the store is asked. */
+function stateOf(query: string): string {
+  const parameters = new URLSearchParams(query);
+  const repeated = singleParameters.find((name) => parameters.getAll(name).length > 1);
+  if (repeated !== undefined) {
+    throw new CoatcheckError('login_callback_invalid', {
+      detail: `the callback repeats the parameter ${repeated}`,
+    });
+  }
+  const state = parameters.get('state');
+  if (state === null || !/^[\w-]{43}$/.test(state)) {
+    throw new CoatcheckError('login_callback_invalid', { detail: 'the callback has no state of ours' });
+  }
+  if (!parameters.has('code') && !parameters.has('error')) {
+    throw new CoatcheckError('login_callback_invalid', { detail: 'the callback has neither code nor error' });
+  }
+  return state;
+}

@@ -1,0 +1,81 @@
+import type { CustomFetch } from 'openid-client';
+import { CoatcheckError } from '../errors.ts';
+import type { Telemetry } from '../telemetry.ts';
+
+/** Options of {@link createProviderFetch}. */
+export interface ProviderFetchOptions {
+  readonly provider: string;
+  /** For a whole exchange, body included. */
+  readonly timeoutMs: number;
+  readonly telemetry: Telemetry;
+}
+
+/** Larger answers than 1 MiB (after decompression) are no OAuth answers. */
+const bodyLimitBytes = 1024 * 1024;
+
+/**
+ * The HTTP of all calls to providers: one deadline for headers and body, a size limit, no redirects (a redirect would
+ * carry secrets elsewhere), and one place that tells "cannot be reached now" (network, 5xx, 429) from every other answer.
+ */
+export function createProviderFetch({ provider, timeoutMs, telemetry }: ProviderFetchOptions): CustomFetch {
+  const unavailable = (what: string, cause?: unknown): CoatcheckError =>
+    new CoatcheckError('provider_unavailable', {
+      detail: `providers.${provider}: ${what}`,
+      shown: { provider },
+      cause,
+    });
+
+  async function exchange(url: string, options: RequestInit): Promise<Response> {
+    const response = await fetch(url, {
+      ...options,
+      redirect: 'manual',
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    if (response.status >= 500 || response.status === 429) {
+      await response.body?.cancel();
+      throw unavailable(`answered ${response.status}`);
+    }
+    const body = await readLimited(response, provider);
+    const { status, statusText, headers } = response;
+    return new Response(status === 204 || status === 304 ? null : body, { status, statusText, headers });
+  }
+
+  return async (url, options) => {
+    const end = telemetry.metrics.providerSeconds.startTimer({ provider });
+    try {
+      const response = await exchange(url, options as RequestInit);
+      end({ outcome: response.ok ? 'ok' : 'refused' });
+      return response;
+    } catch (error) {
+      end({ outcome: 'fault' });
+      if (CoatcheckError.is(error)) throw error;
+      throw unavailable('cannot be reached', error);
+    }
+  };
+}
+
+async function readLimited(response: Response, provider: string): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength;
+    if (size > bodyLimitBytes) {
+      throw new CoatcheckError('provider_answer_invalid', {
+        detail: `providers.${provider}: an answer exceeds 1 MiB`,
+        shown: { provider },
+      });
+    }
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+/** https anywhere; http on loopback addresses only. */
+export function isSecureOrLoopback(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:') return true;
+  return (
+    protocol === 'http:' &&
+    (hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(hostname))
+  );
+}

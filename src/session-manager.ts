@@ -1,0 +1,167 @@
+import { CoatcheckError } from './errors.ts';
+import type { Keyring } from './session/seal.ts';
+import {
+  extensionIntervalMs,
+  isLive,
+  type Session,
+  type TokenSet,
+  tokenState,
+  type User,
+  userIndex,
+} from './session/session.ts';
+import { openRecord, sealRecord } from './session/session-record.ts';
+import type { SessionStore } from './session/store.ts';
+import { issueTicket, readTicket, type Ticket } from './session/ticket.ts';
+import type { Telemetry } from './telemetry.ts';
+
+/** What a finished login hands over. */
+export interface NewSession {
+  readonly user: User;
+  readonly tokenSets: ReadonlyMap<string, TokenSet>;
+  /** The cookie value that the browser had until now; that session ends. */
+  readonly previousTicket?: string | undefined;
+}
+
+/** The answer to `load`. A store fault is thrown, never answered as `none`. */
+export type LoadResult =
+  | { readonly kind: 'session'; readonly session: Session }
+  | { readonly kind: 'none'; readonly why: 'malformed' | 'unknown' | 'unreadable' };
+
+/** The answer to `accessToken`. */
+export type AccessTokenResult =
+  | { readonly kind: 'token'; readonly accessToken: string }
+  /** The session lives, but this provider must be asked again. */
+  | { readonly kind: 'needs-login'; readonly provider: string };
+
+/** Parts and settings of a {@link SessionManager}. */
+export interface SessionManagerOptions {
+  readonly store: SessionStore;
+  readonly keyring: Keyring;
+  readonly telemetry: Telemetry;
+  /** A session ends after this long without a request. */
+  readonly idleTimeoutMs: number;
+  /** A session ends this long after sign-in, whatever happens. */
+  readonly absoluteTimeoutMs: number;
+  /** Unix time in ms. Default `Date.now`. */
+  readonly now?: () => number;
+}
+
+/**
+ * Sessions, from ticket to token: joins ticket, record and store. Every method throws `store_unavailable` where the
+ * store does not answer; nothing here takes that for "not signed in".
+ */
+export class SessionManager {
+  readonly #options: SessionManagerOptions;
+  readonly #now: () => number;
+
+  constructor(options: SessionManagerOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  /** Writes a session under a new ticket, once, and ends the one before it. At most four store commands. */
+  async create(login: NewSession): Promise<{ readonly ticket: Ticket; readonly session: Session }> {
+    const { store, keyring, telemetry, idleTimeoutMs, absoluteTimeoutMs } = this.#options;
+    const { user, tokenSets } = login;
+    const ticket = issueTicket();
+    const createdAtMs = this.#now();
+    const absoluteDeadlineMs = createdAtMs + absoluteTimeoutMs;
+    const content = {
+      user,
+      tokenSets,
+      createdAtMs,
+      absoluteDeadlineMs,
+      idleDeadlineMs: createdAtMs + idleTimeoutMs,
+    };
+    const record = sealRecord(content, ticket, keyring);
+
+    const index = userIndex(user);
+    await store.indexAdd(index, { member: ticket.sessionId, expiresAtMs: record.absoluteDeadlineMs });
+    if (!(await store.create(ticket.sessionId, record))) {
+      throw new CoatcheckError('internal', {
+        detail: 'a new session id was taken already: the random source is broken',
+      });
+    }
+    const previous = login.previousTicket === undefined ? undefined : readTicket(login.previousTicket);
+    if (previous !== undefined && (await store.destroy(previous.sessionId))) {
+      // Where the person changed, the old entry stays in the other index until it expires; it leads to nothing.
+      await store.indexRemove(index, previous.sessionId);
+    }
+    telemetry.log('session.created', { session: telemetry.sessionReference(ticket.sessionId) });
+    return { ticket, session: { ...content, id: ticket.sessionId, generation: 1 } };
+  }
+
+  /**
+   * The session that a cookie value stands for. No command for a value that we cannot have issued, one otherwise, and
+   * a second when the idle timeout is due for extension.
+   */
+  async load(cookieValue: string): Promise<LoadResult> {
+    const { telemetry } = this.#options;
+    return telemetry.span('coatcheck.session.load', {}, async () => {
+      const result = await this.#load(cookieValue);
+      telemetry.metrics.sessionLoads.inc({ outcome: result.kind === 'none' ? result.why : 'found' });
+      return result;
+    });
+  }
+
+  /** The access token of one provider, for the upstream that it belongs to. */
+  async accessToken(session: Session, provider: string): Promise<AccessTokenResult> {
+    const tokens = session.tokenSets.get(provider);
+    if (tokens === undefined || tokenState(session, provider, this.#now()) !== 'ok')
+      return { kind: 'needs-login', provider };
+    return { kind: 'token', accessToken: tokens.accessToken };
+  }
+
+  /** Ends the session of a cookie value, everywhere and at once. True if there was one. At most three commands. */
+  async destroy(cookieValue: string): Promise<boolean> {
+    const { store, telemetry } = this.#options;
+    const ticket = readTicket(cookieValue);
+    if (ticket === undefined) return false;
+    const session = await this.#read(ticket);
+    const existed = await store.destroy(ticket.sessionId);
+    if (typeof session !== 'string') await store.indexRemove(userIndex(session.user), ticket.sessionId);
+    if (existed)
+      telemetry.log('session.destroyed', { session: telemetry.sessionReference(ticket.sessionId) });
+    return existed;
+  }
+
+  async #load(cookieValue: string): Promise<LoadResult> {
+    const ticket = readTicket(cookieValue);
+    if (ticket === undefined) return { kind: 'none', why: 'malformed' };
+    const found = await this.#read(ticket);
+    if (typeof found === 'string') return { kind: 'none', why: found };
+    const session = await this.#extend(found);
+    return session === undefined ? { kind: 'none', why: 'unknown' } : { kind: 'session', session };
+  }
+
+  /** One command: what the store has under this ticket, opened. */
+  async #read(ticket: Ticket): Promise<Session | 'unknown' | 'unreadable'> {
+    const { store, keyring, telemetry } = this.#options;
+    const stored = await store.read(ticket.sessionId);
+    if (stored.kind === 'miss') return 'unknown';
+    const opened = stored.kind === 'found' ? openRecord(stored.record, ticket, keyring) : stored;
+    if (opened.kind === 'unreadable') {
+      const why = stored.kind === 'unreadable' ? stored.why : 'sealed';
+      telemetry.log('session.unreadable', { session: telemetry.sessionReference(ticket.sessionId), why });
+      return 'unreadable';
+    }
+    return isLive(opened.session, this.#now()) ? opened.session : 'unknown';
+  }
+
+  /** Moves the idle deadline when that is worth a write. `undefined` where the session has ended meanwhile. */
+  async #extend(session: Session): Promise<Session | undefined> {
+    const { store, telemetry, idleTimeoutMs } = this.#options;
+    const minimumGainMs = extensionIntervalMs(idleTimeoutMs);
+    const idleDeadlineMs = Math.min(this.#now() + idleTimeoutMs, session.absoluteDeadlineMs);
+    if (idleDeadlineMs - session.idleDeadlineMs < minimumGainMs) return session;
+    try {
+      const result = await store.extend(session.id, idleDeadlineMs, minimumGainMs);
+      return result.kind === 'gone' ? undefined : { ...session, idleDeadlineMs: result.idleDeadlineMs };
+    } catch (error) {
+      // The session was read a moment ago and is valid; that it could not be prolonged does not change that.
+      if (!CoatcheckError.is(error) || error.code !== 'store_unavailable') throw error;
+      telemetry.log('session.extend_failed', { session: telemetry.sessionReference(session.id), error });
+      return session;
+    }
+  }
+}

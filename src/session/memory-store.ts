@@ -1,0 +1,195 @@
+import { recordPrefix } from './record-header.ts';
+import type {
+  ExtendResult,
+  IndexEntry,
+  ReadResult,
+  ReplaceResult,
+  SessionStore,
+  StoredRecord,
+} from './store.ts';
+
+/** Options of {@link createMemoryStore}. */
+export interface MemoryStoreOptions {
+  /** The clock, Unix ms. Default `Date.now`. */
+  readonly now?: () => number;
+}
+
+/**
+ * Sessions in this process: for tests, and for a single replica that may forget everyone when it stops.
+ * What has expired goes bit by bit, at each write, without a timer (see {@link ExpiringMap}).
+ */
+export function createMemoryStore(options: MemoryStoreOptions = {}): SessionStore {
+  return new MemoryStore(options.now ?? Date.now);
+}
+
+/** Entries looked at per write: a whole round takes an eighth as many writes as there are entries. */
+const trimmedPerWrite = 8;
+
+/** A map whose entries end. Each write also drops what has ended among the next few entries, in a rotating order. */
+class ExpiringMap<Value> {
+  readonly #entries = new Map<string, { readonly value: Value; readonly endsAtMs: number }>();
+  readonly #now: () => number;
+  #round: Iterator<[string, { readonly endsAtMs: number }]> = this.#entries.entries();
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  get(key: string): Value | undefined {
+    const entry = this.#entries.get(key);
+    return entry && this.#now() < entry.endsAtMs ? entry.value : undefined;
+  }
+
+  set(key: string, value: Value, endsAtMs: number): void {
+    this.#entries.set(key, { value, endsAtMs });
+    this.#trim();
+  }
+
+  /** True if there was a live one. */
+  delete(key: string): boolean {
+    const lived = this.get(key) !== undefined;
+    this.#entries.delete(key);
+    return lived;
+  }
+
+  clear(): void {
+    this.#entries.clear();
+  }
+
+  #trim(): void {
+    for (let looked = 0; looked < trimmedPerWrite; looked++) {
+      const next = this.#round.next();
+      if (next.done) {
+        this.#round = this.#entries.entries();
+        return;
+      }
+      const [key, { endsAtMs }] = next.value;
+      if (this.#now() >= endsAtMs) this.#entries.delete(key);
+    }
+  }
+}
+
+class MemoryStore implements SessionStore {
+  readonly #now: () => number;
+  readonly #sessions: ExpiringMap<StoredRecord>;
+  readonly #once: ExpiringMap<Buffer>;
+  readonly #locks: ExpiringMap<string>;
+  readonly #indexes: ExpiringMap<Map<string, number>>;
+
+  constructor(now: () => number) {
+    this.#now = now;
+    this.#sessions = new ExpiringMap(now);
+    this.#once = new ExpiringMap(now);
+    this.#locks = new ExpiringMap(now);
+    this.#indexes = new ExpiringMap(now);
+  }
+
+  async read(sessionId: string): Promise<ReadResult> {
+    const record = this.#sessions.get(sessionId);
+    return record ? { kind: 'found', record: copy(record) } : { kind: 'miss' };
+  }
+
+  async create(sessionId: string, record: Omit<StoredRecord, 'generation'>): Promise<boolean> {
+    if (this.#sessions.get(sessionId)) return false;
+    this.#write(sessionId, { ...record, generation: 1 });
+    return true;
+  }
+
+  async replace(
+    sessionId: string,
+    expectedGeneration: number,
+    record: Omit<StoredRecord, 'generation'>,
+  ): Promise<ReplaceResult> {
+    const current = this.#sessions.get(sessionId);
+    if (!current) return { kind: 'gone' };
+    if (current.generation !== expectedGeneration) return { kind: 'conflict' };
+    const generation = expectedGeneration + 1;
+    const idleDeadlineMs = Math.max(current.idleDeadlineMs, record.idleDeadlineMs);
+    this.#write(sessionId, { ...record, generation, idleDeadlineMs });
+    return { kind: 'replaced', generation };
+  }
+
+  async extend(sessionId: string, idleDeadlineMs: number, minimumGainMs: number): Promise<ExtendResult> {
+    const current = this.#sessions.get(sessionId);
+    if (!current) return { kind: 'gone' };
+    const wanted = Math.min(idleDeadlineMs, current.absoluteDeadlineMs);
+    if (wanted - current.idleDeadlineMs < Math.max(minimumGainMs, 1)) {
+      return { kind: 'fresh', idleDeadlineMs: current.idleDeadlineMs };
+    }
+    this.#write(sessionId, { ...current, idleDeadlineMs: wanted });
+    return { kind: 'extended', idleDeadlineMs: wanted };
+  }
+
+  async destroy(sessionId: string): Promise<boolean> {
+    return this.#sessions.delete(sessionId);
+  }
+
+  async putOnce(id: string, value: Buffer, ttlMs: number): Promise<boolean> {
+    if (this.#once.get(id)) return false;
+    this.#once.set(id, Buffer.from(value), this.#now() + ttlMs);
+    return true;
+  }
+
+  async takeOnce(id: string): Promise<Buffer | undefined> {
+    const value = this.#once.get(id);
+    this.#once.delete(id);
+    return value;
+  }
+
+  async lock(name: string, owner: string, ttlMs: number): Promise<boolean> {
+    if ((this.#locks.get(name) ?? owner) !== owner) return false;
+    this.#locks.set(name, owner, this.#now() + ttlMs);
+    return true;
+  }
+
+  async renewLock(name: string, owner: string, ttlMs: number): Promise<boolean> {
+    if (this.#locks.get(name) !== owner) return false;
+    this.#locks.set(name, owner, this.#now() + ttlMs);
+    return true;
+  }
+
+  async unlock(name: string, owner: string): Promise<boolean> {
+    return this.#locks.get(name) === owner && this.#locks.delete(name);
+  }
+
+  async indexAdd(index: string, entry: IndexEntry): Promise<void> {
+    const members = this.#live(index).set(entry.member, entry.expiresAtMs);
+    this.#indexes.set(index, members, Math.max(...members.values()));
+  }
+
+  async indexRemove(index: string, member: string): Promise<void> {
+    const members = this.#live(index);
+    members.delete(member);
+    if (members.size === 0) this.#indexes.delete(index);
+    else this.#indexes.set(index, members, Math.max(...members.values()));
+  }
+
+  async indexList(index: string): Promise<readonly IndexEntry[]> {
+    return Array.from(this.#live(index), ([member, expiresAtMs]) => ({ member, expiresAtMs })).sort(
+      (a, b) => a.expiresAtMs - b.expiresAtMs || (a.member < b.member ? -1 : 1),
+    );
+  }
+
+  async ping(): Promise<void> {}
+
+  async close(): Promise<void> {
+    for (const map of [this.#sessions, this.#once, this.#locks, this.#indexes]) map.clear();
+  }
+
+  #write(sessionId: string, record: StoredRecord): void {
+    recordPrefix(sessionId); // Refuses what the Redis store would refuse.
+    const endsAtMs = Math.min(record.idleDeadlineMs, record.absoluteDeadlineMs);
+    this.#sessions.set(sessionId, copy(record), endsAtMs);
+  }
+
+  /** The members of an index that have not ended. */
+  #live(index: string): Map<string, number> {
+    const nowMs = this.#now();
+    return new Map([...(this.#indexes.get(index) ?? [])].filter(([, endsAtMs]) => nowMs < endsAtMs));
+  }
+}
+
+/** Nobody can change what is stored through a buffer that he gave or got. */
+function copy(record: StoredRecord): StoredRecord {
+  return { ...record, body: Buffer.from(record.body) };
+}

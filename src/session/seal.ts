@@ -1,0 +1,116 @@
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+
+/**
+ * Authenticated encryption of what the store keeps: AES-256-GCM (NIST SP 800-38D) under keys derived by
+ * HKDF-SHA-256 (RFC 5869). Nonce 96 random bits, tag 128 bits. The associated data names key, place and slot, so sealed bytes
+ * open only where they were sealed for.
+ */
+
+/** One server key. */
+export interface ServerKey {
+  /** Names the key in what it sealed: 1…16 characters of `A-Za-z0-9_-`. */
+  readonly id: string;
+  /** At least 32 bytes. */
+  readonly secret: Buffer;
+}
+
+/**
+ * What a key is for. Keys of different purposes are unrelated.
+ * `metadata` opens with the server key alone, so operators can list sessions; `tokens` and `transaction` also need the
+ * secret that only the browser holds.
+ */
+export type SealPurpose = 'metadata' | 'tokens' | 'transaction';
+
+/** Where sealed bytes belong. */
+export interface SealPlace {
+  readonly purpose: SealPurpose;
+  /** Session id or transaction id. */
+  readonly id: string;
+  /** Which part of the record: `metadata`, or a provider's name. */
+  readonly slot: string;
+  /** The browser's secret (ticket or login cookie). Required unless the purpose is `metadata`. */
+  readonly secret?: Buffer;
+}
+
+/** Sealed bytes and the id of the key that sealed them. */
+export interface Sealed {
+  readonly keyId: string;
+  /** nonce (12) ‖ ciphertext ‖ tag (16). */
+  readonly bytes: Buffer;
+}
+
+/** The server's keys. */
+export interface Keyring {
+  /** Seals under the newest key. */
+  seal(plain: Buffer, place: SealPlace): Sealed;
+  /** Opens with the key that sealed. `undefined` where the key is unknown or the bytes do not belong here. */
+  open(sealed: Sealed, place: SealPlace): Buffer | undefined;
+}
+
+const nonceBytes = 12;
+const tagBytes = 16;
+const cipher = 'aes-256-gcm';
+
+/** A keyring. The first key seals, all of them open: put a new key first, drop an old one when its sessions are gone. */
+export function createKeyring(keys: readonly ServerKey[]): Keyring {
+  const newest = keys[0];
+  if (newest === undefined) throw new RangeError('a keyring needs at least one key');
+  const byId = new Map(keys.map((key) => [key.id, key]));
+  const metadataKeys = new Map(keys.map((key) => [key.id, derive(key, key.secret, 'metadata')]));
+
+  const keyFor = (key: ServerKey, place: SealPlace): Buffer | undefined => {
+    if (place.purpose === 'metadata') return metadataKeys.get(key.id);
+    if (place.secret === undefined)
+      throw new TypeError(`sealing ${place.purpose} needs the browser's secret`);
+    return derive(key, place.secret, place.purpose);
+  };
+
+  return {
+    seal(plain, place) {
+      const key = keyFor(newest, place);
+      if (key === undefined) throw new TypeError('the newest key has no derived key');
+      const nonce = randomBytes(nonceBytes);
+      const encrypt = createCipheriv(cipher, key, nonce, { authTagLength: tagBytes });
+      encrypt.setAAD(associatedData(newest.id, place));
+      return {
+        keyId: newest.id,
+        bytes: Buffer.concat([nonce, encrypt.update(plain), encrypt.final(), encrypt.getAuthTag()]),
+      };
+    },
+
+    open({ keyId, bytes }, place) {
+      const serverKey = byId.get(keyId);
+      if (serverKey === undefined || bytes.length < nonceBytes + tagBytes) return undefined;
+      const key = keyFor(serverKey, place);
+      if (key === undefined) return undefined;
+      const decrypt = createDecipheriv(cipher, key, bytes.subarray(0, nonceBytes), {
+        authTagLength: tagBytes,
+      });
+      decrypt.setAAD(associatedData(keyId, place));
+      decrypt.setAuthTag(bytes.subarray(bytes.length - tagBytes));
+      const plain = decrypt.update(bytes.subarray(nonceBytes, bytes.length - tagBytes));
+      return isAuthentic(decrypt) ? plain : undefined;
+    },
+  };
+}
+
+/** `final()` throws exactly when the tag does not fit; for us that is an answer, not a fault. */
+function isAuthentic(decrypt: { final(): Buffer }): boolean {
+  try {
+    decrypt.final();
+    return true;
+  } catch (error) {
+    if (error instanceof Error) return false;
+    throw error;
+  }
+}
+
+function derive(key: ServerKey, inputKey: Buffer, purpose: SealPurpose): Buffer {
+  return Buffer.from(hkdfSync('sha256', inputKey, key.secret, `coatcheck/seal/1/${purpose}`, 32));
+}
+
+/** Length-prefixed, so that no two places ever give the same bytes. */
+function associatedData(keyId: string, { purpose, id, slot }: SealPlace): Buffer {
+  const parts = ['coatcheck/1', keyId, purpose, id, slot].map((part) => Buffer.from(part));
+  return Buffer.concat(parts.flatMap((part) => [Buffer.from([part.length >> 8, part.length & 0xff]), part]));
+}

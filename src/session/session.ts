@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto';
+
+/** A session and what can be said of it at a given time. Pure: nothing here reads a clock, a store or a key. */
+
+/** Who is signed in, as the first provider of the login says. The key of a person is (issuer, subject), never an e-mail. */
+export interface User {
+  readonly issuer: string;
+  readonly subject: string;
+  /** The configured subset of string claims (`session.claims`). */
+  readonly claims: ReadonlyMap<string, string>;
+}
+
+/** All that one provider issued. */
+export interface TokenSet {
+  /** Who the person is at this provider. */
+  readonly issuer: string;
+  /** Empty where the provider names nobody (plain OAuth without userinfo). */
+  readonly subject: string;
+  /** Space-separated, as granted (RFC 6749 §3.3). */
+  readonly scope: string;
+  /** Unix time in ms. Always finite: a provider that tells none gets the session's absolute deadline. */
+  readonly accessTokenExpiresAtMs: number;
+  readonly accessToken: string;
+  readonly refreshToken?: string;
+  /** Kept only as the hint for a later logout at the provider (OpenID Connect RP-Initiated Logout §2). */
+  readonly idToken?: string;
+}
+
+/** One signed-in browser. */
+export interface Session {
+  /** Where the store keeps it: a hash of the ticket. Not a secret that opens anything, yet never logged plainly. */
+  readonly id: string;
+  readonly user: User;
+  /** By provider name. */
+  readonly tokenSets: ReadonlyMap<string, TokenSet>;
+  /** When the person signed in, Unix time in ms. */
+  readonly createdAtMs: number;
+  /** End of the absolute timeout, Unix time in ms. Never moves. */
+  readonly absoluteDeadlineMs: number;
+  /** End of the idle timeout, Unix time in ms. */
+  readonly idleDeadlineMs: number;
+  /** The stored generation that this was read from. */
+  readonly generation: number;
+}
+
+/** `ok`: usable now. `expired`: it was. `absent`: this provider issued nothing for this session. */
+export type TokenState = 'ok' | 'expired' | 'absent';
+
+/** The state of one provider's access token. */
+export function tokenState(session: Session, provider: string, nowMs: number): TokenState {
+  const tokens = session.tokenSets.get(provider);
+  if (tokens === undefined) return 'absent';
+  return nowMs < tokens.accessTokenExpiresAtMs ? 'ok' : 'expired';
+}
+
+/** True until the earlier of both timeouts. */
+export function isLive(session: Session, nowMs: number): boolean {
+  return nowMs < session.idleDeadlineMs && nowMs < session.absoluteDeadlineMs;
+}
+
+/** Beyond this moment (Unix time in ms) nothing in the session is of use: no token usable or refreshable, or past the absolute timeout. */
+export function usableUntilMs(session: Pick<Session, 'tokenSets' | 'absoluteDeadlineMs'>): number {
+  const lastUses = [...session.tokenSets.values()].map((tokens) =>
+    tokens.refreshToken === undefined ? tokens.accessTokenExpiresAtMs : session.absoluteDeadlineMs,
+  );
+  return Math.min(session.absoluteDeadlineMs, Math.max(...lastUses));
+}
+
+/** The least gain that makes an extension worth a write: 30 s, or a twentieth of the idle timeout if that is more. */
+export function extensionIntervalMs(idleTimeoutMs: number): number {
+  return Math.max(30_000, idleTimeoutMs / 20);
+}
+
+/** Name of the index that lists a person's sessions. A hash of an unambiguous tuple: names no one in the store. */
+export function userIndex(user: Pick<User, 'issuer' | 'subject'>): string {
+  return createHash('sha256')
+    .update('coatcheck/user/1')
+    .update(JSON.stringify([user.issuer, user.subject]))
+    .digest('base64url');
+}

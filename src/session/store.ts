@@ -1,0 +1,109 @@
+/**
+ * The store contract: bytes in, bytes out. A store knows when a record dies and which generation it is; it never sees
+ * a ticket, a key or a token. `test/store-contract.ts` holds every store to what is written here.
+ *
+ * - Every write is conditional and atomic: one command or one script.
+ * - Every key has a time to live, so nothing needs sweeping.
+ * - A miss is an answer. A fault is thrown, as `store_unavailable`. Nothing ever turns the second into the first.
+ */
+
+/** What the store keeps beside the sealed bytes, readable by its scripts. */
+export interface RecordHeader {
+  /** Starts at 1; each replace adds 1. A write names the generation that it was based on. */
+  readonly generation: number;
+  /** End of the idle timeout, Unix time in ms. `extend` moves it. */
+  readonly idleDeadlineMs: number;
+  /** Nothing is kept beyond this moment, Unix time in ms: the earlier of absolute timeout and last use of any token. */
+  readonly absoluteDeadlineMs: number;
+}
+
+/** One stored session. */
+export interface StoredRecord extends RecordHeader {
+  /** The sealed sections; opaque here. */
+  readonly body: Buffer;
+}
+
+/** The answer to `read`. `unreadable`: there is something, but not a record of ours or of this format version. */
+export type ReadResult =
+  | { readonly kind: 'found'; readonly record: StoredRecord }
+  | { readonly kind: 'miss' }
+  | { readonly kind: 'unreadable'; readonly why: 'format' | 'foreign' };
+
+/** The answer to `replace`. */
+export type ReplaceResult =
+  | { readonly kind: 'replaced'; readonly generation: number }
+  /** Another writer was first: read again, merge, retry. */
+  | { readonly kind: 'conflict' }
+  /** Destroyed or expired: stays so. */
+  | { readonly kind: 'gone' };
+
+/** The answer to `extend`. */
+export type ExtendResult =
+  | { readonly kind: 'extended'; readonly idleDeadlineMs: number }
+  /** Another replica has just done it. */
+  | { readonly kind: 'fresh'; readonly idleDeadlineMs: number }
+  | { readonly kind: 'gone' };
+
+/** One member of an index: a session id and the moment (Unix time in ms) at which it is trimmed. */
+export interface IndexEntry {
+  readonly member: string;
+  readonly expiresAtMs: number;
+}
+
+/** Where sessions, transactions, locks and indexes live. Ids are opaque and already hashed; times are Unix ms. */
+export interface SessionStore {
+  /** The record of a live session. One command. */
+  read(sessionId: string): Promise<ReadResult>;
+
+  /** Writes a new record with generation 1. False where the id exists: nothing was written. One command. */
+  create(sessionId: string, record: Omit<StoredRecord, 'generation'>): Promise<boolean>;
+
+  /**
+   * Writes only if the session still lives and its generation is `expectedGeneration`. The later of the two idle
+   * deadlines stays. One command.
+   */
+  replace(
+    sessionId: string,
+    expectedGeneration: number,
+    record: Omit<StoredRecord, 'generation'>,
+  ): Promise<ReplaceResult>;
+
+  /**
+   * Moves the idle deadline to `idleDeadlineMs`, never past the absolute deadline, and only where that gains at least
+   * `minimumGainMs`. Does not change the generation. One command.
+   */
+  extend(sessionId: string, idleDeadlineMs: number, minimumGainMs: number): Promise<ExtendResult>;
+
+  /** Removes the session. True if there was one. One command. */
+  destroy(sessionId: string): Promise<boolean>;
+
+  /** Keeps bytes for `ttlMs` under an id that is not taken; false if it is. One command. */
+  putOnce(id: string, value: Buffer, ttlMs: number): Promise<boolean>;
+
+  /** Hands the bytes to exactly one caller, ever. One command. */
+  takeOnce(id: string): Promise<Buffer | undefined>;
+
+  /** Takes a lock for `ttlMs` in the name of `owner`; false while another holds it. One command. */
+  lock(name: string, owner: string, ttlMs: number): Promise<boolean>;
+
+  /** Prolongs the lock to `ttlMs` from now if `owner` still holds it. One command. */
+  renewLock(name: string, owner: string, ttlMs: number): Promise<boolean>;
+
+  /** Releases the lock if `owner` holds it; a no-op otherwise. One command. */
+  unlock(name: string, owner: string): Promise<boolean>;
+
+  /** Adds to an index; the index lives as long as its last entry. Trims what has expired. One command. */
+  indexAdd(index: string, entry: IndexEntry): Promise<void>;
+
+  /** Removes from an index; a no-op where absent. One command. */
+  indexRemove(index: string, member: string): Promise<void>;
+
+  /** The live members of an index, soonest to expire first. Trims what has expired. One command. */
+  indexList(index: string): Promise<readonly IndexEntry[]>;
+
+  /** Throws `store_unavailable` unless the store answers. One command. */
+  ping(): Promise<void>;
+
+  /** Waits for what is in flight, then lets go of connections. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,43 @@
+import { createHash, randomBytes } from 'node:crypto';
+
+/**
+ * The ticket is what the cookie carries: `v1.` and 32 random bytes in base64url (46 characters, always). It holds nothing
+ * else. The store knows only a hash of it, and tokens are sealed under it, so neither a dump of the store nor the
+ * server's keys alone give a usable session.
+ */
+export interface Ticket {
+  /** The cookie's value. A secret. */
+  readonly value: string;
+  /** The 32 random bytes; key material for sealing. A secret. */
+  readonly secret: Buffer;
+  /** base64url(SHA-256("coatcheck/id/1" ‖ secret)): where the store keeps the session. 43 characters. */
+  readonly sessionId: string;
+}
+
+const secretBytes = 32;
+const pattern = /^v1\.([A-Za-z0-9_-]{43})$/;
+
+/** A new ticket from the system's random source (256 bits). */
+export function issueTicket(): Ticket {
+  return ticketOf(randomBytes(secretBytes));
+}
+
+/**
+ * Reads a cookie value. `undefined` for anything that we cannot have issued: it is untrusted input and must not
+ * become a store key, nor cost a store command.
+ */
+export function readTicket(value: string): Ticket | undefined {
+  const encoded = pattern.exec(value)?.[1];
+  if (encoded === undefined) return undefined;
+  const ticket = ticketOf(Buffer.from(encoded, 'base64url'));
+  // The last character carries two spare bits: only the spelling that we issue counts.
+  return ticket.value === value ? ticket : undefined;
+}
+
+function ticketOf(secret: Buffer): Ticket {
+  return {
+    value: `v1.${secret.toString('base64url')}`,
+    secret,
+    sessionId: createHash('sha256').update('coatcheck/id/1').update(secret).digest('base64url'),
+  };
+}
