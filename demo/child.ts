@@ -123,9 +123,12 @@ function readAnnouncement(
   const log = createWriteStream(options.logFile, { flags: 'a' });
   return new Promise((resolve, reject) => {
     const lines = createInterface({ input: stdout });
+    let announced = false;
     lines.on('line', (line) => {
-      log.write(`${line}\n`);
-      if (line.startsWith('{')) resolve(line);
+      // An announcement may hold secrets, which have no place in a log.
+      if (announced || !line.startsWith('{')) return void log.write(`${line}\n`);
+      announced = true;
+      resolve(line);
     });
     lines.once('close', () => log.end());
     void ended.then(() =>

@@ -55,16 +55,25 @@ async function serveFile(response: ServerResponse, [file, type]: readonly [strin
   response.writeHead(200, { ...headers, 'content-type': type }).end(content);
 }
 
-async function control(incoming: IncomingMessage, response: ServerResponse, options: WorkbenchOptions): Promise<void> {
+async function control(
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  options: WorkbenchOptions,
+): Promise<void> {
   // The gateway sets this header for signed-in people only, and removes a forged one.
-  if (incoming.headers['x-coatcheck-subject'] === undefined) return answer(response, 403, { title: 'Sign in first' });
+  if (incoming.headers['x-coatcheck-subject'] === undefined)
+    return answer(response, 403, { title: 'Sign in first' });
   if (incoming.method === 'GET' && incoming.url === '/workbench-control/replicas') {
     return answer(response, 200, { replicas: options.replicas() });
   }
   if (incoming.method === 'POST' && incoming.url === '/workbench-control/kill') {
     const { replica } = (await json(incoming)) as { replica: string };
     const killed = options.kill(replica);
-    return answer(response, killed ? 202 : 404, killed ? { replica, state: 'killed' } : { title: 'No such replica is running' });
+    return answer(
+      response,
+      killed ? 202 : 404,
+      killed ? { replica, state: 'killed' } : { title: 'No such replica is running' },
+    );
   }
   answer(response, 404, { title: 'There is nothing here' });
 }

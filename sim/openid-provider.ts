@@ -54,7 +54,7 @@ export interface OpenidProviderOptions extends TokenRules {
   /** Default 0: any free port. */
   readonly port?: number;
   readonly clients: readonly OpenidClient[];
-  /** Username → claims. The first twelve are offered on the sign-in page; all can sign in. */
+  /** Username → claims. The first six are offered on the sign-in page; all can sign in. */
   readonly users: Readonly<Record<string, PersonClaims>>;
   /** Put in front of the whole provider, e.g. a fault switch. Default: nothing. */
   readonly guard?: (listener: RequestListener) => RequestListener;
@@ -74,7 +74,7 @@ export interface OpenidProvider {
   close(): Promise<void>;
 }
 
-const choicesShown = 12;
+const choicesShown = 6;
 
 /** Starts an OpenID provider on 127.0.0.1: discovery, code flow with PKCE S256, refresh, revocation, single sign-on. */
 export async function startOpenidProvider(options: OpenidProviderOptions): Promise<OpenidProvider> {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Facade, startFacade } from './facade.ts';
+import { startFacade } from './facade.ts';
 import { Faults, startFaultsAdmin, type Target } from './faults.ts';
 import { startInternalSystem } from './internal-system.ts';
 import { startNotebookApi } from './notebook-api.ts';
@@ -91,7 +91,7 @@ export async function startSimulators(options: SimulatorsOptions): Promise<Simul
     clientId: 'apps-at-the-facade',
     clientSecret: options.facade?.clientSecret ?? randomSecret(),
   };
-  const runningFacade: Facade = await startFacade({
+  const runningFacade = await startFacade({
     ...facade,
     port: options.ports?.facade ?? 0,
     notebookApiUrl: notebookApi.url,

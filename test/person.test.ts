@@ -16,6 +16,7 @@ beforeAll(async () => {
       requests.push(request);
       const [path, target] = (request.url ?? '').split('?');
       if (path === '/to') response.writeHead(302, { location: target }).end();
+      else if (path === '/loop') response.writeHead(302, { location: '/loop' }).end();
       else
         answerJson(response.setHeader('set-cookie', setCookies), 200, {
           cookie: request.headers.cookie ?? '',

@@ -113,7 +113,7 @@ export async function countCommands(url: string, work: () => Promise<unknown>): 
 
 function findBinary(): string {
   for (const name of ['redis-server', 'valkey-server']) {
-    for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
+    for (const directory of (process.env.PATH ?? '').split(delimiter)) {
       const path = join(directory, name);
       if (isExecutable(path)) return path;
     }
@@ -130,7 +130,8 @@ function isExecutable(path: string): boolean {
   }
 }
 
-async function freePort(): Promise<number> {
+/** A port of loopback that was free a moment ago. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();

@@ -39,7 +39,12 @@ const call = async (method, path, body) => {
   } catch (error) {
     // The one thing that fetch throws for here: no answer at all.
     if (!(error instanceof TypeError)) throw error;
-    answer = { status: 0, ok: false, replica: 'unknown', content: { title: 'The gateway cannot be reached' } };
+    answer = {
+      status: 0,
+      ok: false,
+      replica: 'unknown',
+      content: { title: 'The gateway cannot be reached' },
+    };
   }
   answer.tookMs = performance.now() - beganMs;
   showInStrip(`${method} ${path}`, answer);
@@ -60,12 +65,18 @@ const classOf = (replica) => {
   return number >= 1 && number <= shapes.length ? `replica-${number}` : 'replica-other';
 };
 const tile = (replica) =>
-  element('span', { class: `tile ${classOf(replica)}`, 'aria-hidden': 'true' }, `${numberOf(replica) || '?'}`);
+  element(
+    'span',
+    { class: `tile ${classOf(replica)}`, 'aria-hidden': 'true' },
+    `${numberOf(replica) || '?'}`,
+  );
 
 const showInStrip = (what, answer) => {
   const took = `${Math.round(answer.tookMs)} ms`;
   const failed = answer.status === 0 || answer.status >= 500;
-  const mark = failed ? element('span', { class: 'tile failed', 'aria-hidden': 'true' }, '!') : tile(answer.replica);
+  const mark = failed
+    ? element('span', { class: 'tile failed', 'aria-hidden': 'true' }, '!')
+    : tile(answer.replica);
   const label = `${what}: ${answer.status || 'no answer'} from ${answer.replica}, ${took}`;
   mark.title = label;
   const strip = byId('strip');
@@ -90,12 +101,14 @@ const field = (name, value) => element('div', {}, element('dt', {}, name), eleme
 
 /** What a person can do about a refused request: from the status alone, never from a text. */
 const nextStep = (answer) => {
-  if (answer.status === 401) return element('p', {}, element('a', { href: signInPath }, 'Sign in again'), ' to go on.');
+  if (answer.status === 401)
+    return element('p', {}, element('a', { href: signInPath }, 'Sign in again'), ' to go on.');
   if (answer.status === 503) {
     const wait = answer.retryAfter === null ? 'a moment' : `${answer.retryAfter} s`;
     return element('p', {}, `You are still signed in. Try again in ${wait}.`);
   }
-  if (answer.status === 0 || answer.status >= 500) return element('p', {}, 'Try again: another replica will answer.');
+  if (answer.status === 0 || answer.status >= 500)
+    return element('p', {}, 'Try again: another replica will answer.');
   return element('p', {}, 'Reload the page and try again.');
 };
 
@@ -109,7 +122,10 @@ const facts = (answer) => {
 const showAnswer = (title, answer) => {
   const panel = byId('answer');
   panel.classList.toggle('bad', !answer.ok);
-  const children = [element('h3', {}, answer.ok ? title : (answer.content.title ?? `${title} failed`)), facts(answer)];
+  const children = [
+    element('h3', {}, answer.ok ? title : (answer.content.title ?? `${title} failed`)),
+    facts(answer),
+  ];
   if (answer.ok) {
     const body = element('pre', { tabindex: '0', 'aria-label': 'Body of the answer' });
     body.textContent = JSON.stringify(answer.content, null, 2);
@@ -193,12 +209,13 @@ const providerRow = ([name, provider]) => {
   const expired = provider.state !== 'ok';
   const text = expired ? (provider.refreshable ? 'refreshed at next use' : 'sign in again') : 'ready';
   const expires = provider.accessTokenExpiresAt;
-  const time = expires === null ? element('span') : element('time', { datetime: expires, 'data-expires': expires });
+  const time =
+    expires === null ? element('span') : element('time', { datetime: expires, 'data-expires': expires });
   time.textContent = countdown(expires);
   return element(
     'tr',
     { 'data-provider': name },
-    element('th', { scope: 'row' }, name, element('small', {}, provider.scope)),
+    element('th', { scope: 'row' }, name, element('span', { class: 'scope' }, provider.scope)),
     element('td', {}, element('span', { class: `state ${expired ? 'bad' : 'good'}` }, text)),
     element('td', {}, time),
     element('td', {}, provider.refreshable ? 'yes' : 'no'),
@@ -220,7 +237,9 @@ const showSession = () => {
 const showBanner = (answer) => {
   const banner = byId('banner');
   banner.hidden = answer === undefined;
-  banner.replaceChildren(...(answer ? [element('strong', {}, answer.content.title ?? 'Something failed'), nextStep(answer)] : []));
+  banner.replaceChildren(
+    ...(answer ? [element('strong', {}, answer.content.title ?? 'Something failed'), nextStep(answer)] : []),
+  );
 };
 
 const loadSession = async () => {
@@ -277,7 +296,8 @@ const refresh = async () => {
 };
 
 setInterval(() => {
-  for (const time of document.querySelectorAll('[data-expires]')) time.textContent = countdown(time.dataset.expires);
+  for (const time of document.querySelectorAll('[data-expires]'))
+    time.textContent = countdown(time.dataset.expires);
 }, 1_000);
 setInterval(refresh, pollMs);
 document.addEventListener('visibilitychange', refresh);

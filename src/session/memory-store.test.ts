@@ -1,5 +1,4 @@
-import { expect, test } from 'vitest';
-import { createClock, newSessionId, storeContract } from '../../test/store-contract.ts';
+import { storeContract } from '../../test/store-contract.ts';
 import { createMemoryStore } from './memory-store.ts';
 
 storeContract('the memory store', async ({ now }) => {
