@@ -6,6 +6,7 @@ import * as openid from 'openid-client';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Person } from '../test/person.ts';
 import { answerJson, type HttpServer, startHttpServer } from './http-server.ts';
+import { startInternalSystem } from './internal-system.ts';
 import { type ProviderFacts, type SimulatorFacts, type Simulators, startSimulators } from './simulators.ts';
 
 /** Stands where the gateway would be: the browser ends up here with the code in its address. */
@@ -247,14 +248,17 @@ describe('the facade and the internal system', () => {
 
   test('the facade refuses a missing client, a missing token and the identity token', async () => {
     const person = new Person();
-    const { tokens } = await signIn(person, 'identity');
+    const { access_token: right } = (await signIn(person, 'notebook')).tokens;
+    const { access_token: wrong, id_token: alsoWrong } = (await signIn(person, 'identity')).tokens;
     const statusWith = async (headers: Record<string, string>): Promise<number> =>
       (await person.get(`${simulators.facade.url}/entities`, { headers })).status;
-    expect(await statusWith(bearer(tokens.access_token))).toBe(401);
-    expect(await statusWith({ ...atFacade('x'), client_secret: 'wrong' })).toBe(401);
+    expect(await statusWith(atFacade(right))).toBe(200);
+    expect(await statusWith(bearer(right))).toBe(401);
+    expect(await statusWith({ ...atFacade(right), client_secret: 'wrong' })).toBe(401);
+    expect(await statusWith({ ...atFacade(right), client_id: 'wrong' })).toBe(401);
     expect(await statusWith(atFacade())).toBe(400);
-    expect(await statusWith(atFacade(tokens.access_token))).toBe(401);
-    expect(await statusWith(atFacade(tokens.id_token))).toBe(401);
+    expect(await statusWith(atFacade(wrong))).toBe(401);
+    expect(await statusWith(atFacade(alsoWrong))).toBe(401);
   });
 
   test('the internal system takes the identity token and knows the person', async () => {
@@ -286,6 +290,24 @@ describe('the facade and the internal system', () => {
     expect(await statusWith(bearer(identity.tokens.id_token ?? ''))).toBe(401);
     expect(await statusWith({})).toBe(401);
     expect(await statusWith(bearer(identity.tokens.access_token))).toBe(200);
+  });
+
+  test('the internal system refuses a token for another audience or of another issuer', async () => {
+    const person = new Person();
+    const { access_token: token } = (await signIn(person, 'identity')).tokens;
+    const statusAt = async (trusted: { issuer: string; audience: string }): Promise<number> => {
+      const { jwksUri } = simulators.identity;
+      const system = await startInternalSystem({ ...trusted, jwksUri, employees: new Map() });
+      try {
+        return (await person.get(`${system.url}/echo`, { headers: bearer(token) })).status;
+      } finally {
+        await system.close();
+      }
+    };
+    const { issuer, audience } = simulators.identity;
+    expect(await statusAt({ issuer, audience })).toBe(200);
+    expect(await statusAt({ issuer, audience: 'https://other.example.com' })).toBe(401);
+    expect(await statusAt({ issuer: simulators.notebook.issuer, audience })).toBe(401);
   });
 
   test('expired tokens are refused, and a refresh helps', async () => {

@@ -172,21 +172,21 @@ export const checkConfig = (
   baseDirectory: string = process.cwd(),
 ): ConfigResult => {
   const context: ResolveContext = { env, baseDirectory, problems: [] };
-  const { problems } = context;
   if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
     const expected = 'nothing, for TLS verification cannot be turned off';
-    problems.push({ key: 'NODE_TLS_REJECT_UNAUTHORIZED', seen: '"0"', expected });
+    context.problems.push({ key: 'NODE_TLS_REJECT_UNAUTHORIZED', seen: '"0"', expected });
   }
   const resolved = resolve(schema, [input, []], context);
   const result = schema.safeParse(resolved);
-  if (!result.success) {
-    // What could not be resolved is missing for the schema too; once is enough.
-    const known = new Set(problems.map(({ key }) => key.replace(/(File|\.file)$/, '')));
-    const found = result.error.issues.flatMap((issue) => problemsOf(schema, resolved, issue));
-    return { kind: 'invalid', problems: [...problems, ...found.filter(({ key }) => !known.has(key))] };
-  }
-  problems.push(...crossCheck(result.data));
-  return problems.length === 0 ? { kind: 'valid', config: result.data } : { kind: 'invalid', problems };
+  const found = result.success
+    ? crossCheck(result.data)
+    : result.error.issues.flatMap((issue) => problemsOf(schema, resolved, issue));
+  // What could not be resolved is missing for the schema too; once is enough.
+  const known = new Set(context.problems.map(({ key }) => key.replace(/(File|\.file)$/, '')));
+  const problems = [...context.problems, ...found.filter(({ key }) => !known.has(key))];
+  return result.success && problems.length === 0
+    ? { kind: 'valid', config: result.data }
+    : { kind: 'invalid', problems };
 };
 
 /** Checks a YAML file. Relative paths in it start at its own directory. */

@@ -52,7 +52,7 @@ function* checkLogin({ login, providers }: Config): Problems {
     const provider = providers[name];
     if (provider === undefined) {
       yield problem(['login', index], show(name), `one of providers (${list(Object.keys(providers))})`);
-    } else if (index > 0 && provider.sameUser === undefined) {
+    } else if (login.indexOf(name) > 0 && provider.sameUser === undefined) {
       const expected = 'the claim that must equal that of the first provider (or dangerously-anyone)';
       yield problem(['providers', name, 'sameUser'], 'missing', expected);
     }

@@ -74,10 +74,9 @@ const resolveObject = (
       result[key] = resolve(field, [value, keyInFull], context);
     } else if (secret === undefined || documentationOf(secret).secret === undefined) {
       result[key] = null; // Unknown. The schema says so; the value is nobody's business.
-    } else if (Object.hasOwn(input, base)) {
+    } else if (input[base] !== undefined) {
       report(context, keyInFull, [`given beside ${base}`, `either ${base} or ${key}`]);
     } else {
-      // Problems name the key as written; the empty secret then stands for the one that could not be read.
       result[base] = readSecret(value, keyInFull, context);
     }
   }

@@ -229,7 +229,14 @@ const limits = z
     ).prefault('25s'),
   })
   .transform(
-    ({ requestBody, headersTimeout, requestTimeout, connections, drainDelay, drainTimeout }): Config['limits'] => ({
+    ({
+      requestBody,
+      headersTimeout,
+      requestTimeout,
+      connections,
+      drainDelay,
+      drainTimeout,
+    }): Config['limits'] => ({
       requestBodyBytes: requestBody,
       headersTimeoutMs: headersTimeout,
       requestTimeoutMs: requestTimeout,

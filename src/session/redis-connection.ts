@@ -225,9 +225,13 @@ function retryDelayMs(retries: number): number {
   return Math.round(50 + Math.random() * (Math.min(2000, 100 * 2 ** retries) - 50));
 }
 
-const newClient = ({ host, port, tls, ...account }: Address, ca: string | Buffer | undefined) =>
-  createClient({
-    ...account,
+const newClient = (address: Address, ca: string | Buffer | undefined) => {
+  const { host, port, tls, username, password, database } = address;
+  return createClient({
+    // An empty user name would be sent as such; left out, it is the default user.
+    ...(username && { username }),
+    ...(password && { password }),
+    database,
     RESP: 3,
     // The library's own timeout costs up to half of the throughput and does not cover what is in flight.
     commandOptions: { timeout: 0, typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
@@ -242,6 +246,7 @@ const newClient = ({ host, port, tls, ...account }: Address, ca: string | Buffer
       ...(tls && { tls, rejectUnauthorized: true, ...(ca !== undefined && { ca }) }),
     },
   });
+};
 
 /** Taken apart by hand: the library's and Node's own errors quote the URL, password included. */
 function parseAddress(text: string): Address {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { RedisArgument } from '@redis/client';
 import { decodeRecord, encodeRecord, oncePrefix, recordPrefix } from './record-header.ts';
 import type { Redis, RedisConnection } from './redis-connection.ts';
@@ -40,7 +41,10 @@ class RedisStore implements SessionStore {
   async read(sessionId: string): Promise<ReadResult> {
     const first = await this.#readOnce(sessionId);
     if (first.kind !== 'unreadable' || first.why !== 'foreign') return first;
-    // Either the connection has lost count of its replies, or the store holds it so: a new connection tells which.
+    // Either replies have come to the wrong commands, or the store holds it so. A stored record must not cost everyone
+    // the connection, so it is given up only where it proves to be out of step.
+    await this.#connection.whenConnected();
+    await this.#connection.run(undefined, giveUpIfOutOfStep);
     await this.#connection.whenConnected();
     return this.#readOnce(sessionId);
   }
@@ -157,9 +161,7 @@ class RedisStore implements SessionStore {
       if (stored === null) return { kind: 'miss' };
       if (!Buffer.isBuffer(stored)) throw strayReply(redis);
       const answer = decodeRecord(sessionId, stored);
-      if (answer.kind === 'unreadable' && answer.why === 'foreign') redis.discard();
-      if (answer.kind === 'found' && this.#isPast(answer.record)) return { kind: 'miss' };
-      return answer;
+      return answer.kind === 'found' && this.#isPast(answer.record) ? { kind: 'miss' } : answer;
     });
   }
 
@@ -183,4 +185,9 @@ class RedisStore implements SessionStore {
   #isPast(record: StoredRecord): boolean {
     return this.#now() >= Math.min(record.idleDeadlineMs, record.absoluteDeadlineMs);
   }
+}
+
+async function giveUpIfOutOfStep(redis: Redis): Promise<void> {
+  const question = randomUUID();
+  if (String(await redis.send(['ECHO', question])) !== question) redis.discard();
 }
