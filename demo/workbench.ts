@@ -42,7 +42,8 @@ const headers = {
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
   'cache-control': 'no-cache',
   'cross-origin-opener-policy': 'same-origin',
-  'referrer-policy': 'no-referrer',
+  // Not `no-referrer`: with that, browsers send `Origin: null` with the form that signs out.
+  'referrer-policy': 'same-origin',
   'x-content-type-options': 'nosniff',
 };
 

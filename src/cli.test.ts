@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: such references are what is tested
 import { execFile } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,9 +8,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { type CliIo, describeCommands, type RunningGateway, runCli } from './cli.ts';
-import { type Config, describeConfig, parseConfig } from './config.ts';
-import { CoatcheckError, errorRegistry } from './errors.ts';
+import { type CliIo, type RunningGateway, runCli } from './cli.ts';
+import { type Config, parseConfig } from './config.ts';
+import { CoatcheckError } from './errors.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'coatcheck-cli-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -303,36 +304,5 @@ describe('serve', () => {
       stdout: '',
       stderr: 'coatcheck: login: an empty list; expected at least 1\n',
     });
-  });
-});
-
-describe('generated pages', () => {
-  test('are what the code says', async () => {
-    const argv = ['--import', 'tsx', 'scripts/generate-docs.ts', '--check'];
-    expect(await spawned(argv)).toEqual({ code: 0, stdout: '', stderr: '' });
-  });
-
-  const firstCells = (page: string): string[] =>
-    [...readFileSync(join(root, 'docs', page), 'utf8').matchAll(/^\| `([^`]+)` \|/gm)].flatMap(
-      ([, cell]) => cell ?? [],
-    );
-
-  test('name every error code, and no other', () => {
-    expect(firstCells('errors.md')).toEqual(Object.keys(errorRegistry));
-  });
-
-  test('name every configuration key, and no other', () => {
-    const rows = describeConfig().map(({ key }) => key);
-    const leaves = rows.filter(
-      (key) => !rows.some((other) => other.startsWith(`${key}.`) || other.startsWith(`${key}[`)),
-    );
-    expect(firstCells('configuration.md')).toEqual(leaves);
-  });
-
-  test('name every command', () => {
-    const page = readFileSync(join(root, 'docs/cli.md'), 'utf8');
-    const commands = describeCommands().map(({ command }) => command);
-    expect(commands).toContain('coatcheck keys generate');
-    expect([...page.matchAll(/^## `(.+)`$/gm)].map(([, command]) => command)).toEqual(commands);
   });
 });

@@ -1,10 +1,10 @@
-import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import type { Coatcheck } from './coatcheck.ts';
 import { CoatcheckError } from './errors.ts';
-import type { Answer } from './gateway/answer.ts';
 import { authRoutes, refuseUnlessOurs, sessionOf } from './gateway/auth-routes.ts';
 import { faultAnswer, tokenUnavailable } from './gateway/fault-answer.ts';
+import { send } from './gateway/send.ts';
 import type { Session } from './session/session.ts';
 
 /** What a Fastify handler can ask about its request. */
@@ -100,10 +100,4 @@ function requestCoatcheck(coatcheck: Coatcheck, request: FastifyRequest): Reques
       throw tokenUnavailable(provider);
     },
   };
-}
-
-/** Sends an answer of ours through Fastify. */
-export function send(reply: FastifyReply, { status, headers, body }: Answer): FastifyReply {
-  for (const [name, value] of Object.entries(headers)) reply.header(name, value);
-  return reply.code(status).send(body);
 }

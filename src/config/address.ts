@@ -16,13 +16,13 @@ export const isLoopback = (url: string): boolean => URL.canParse(url) && loopbac
 
 /** What is expected of an https URL and missing in `text`; undefined where all is well. */
 export const webAddressFault = (text: string, parts: AddressParts = {}): string | undefined => {
-  if (!URL.canParse(text) || text !== text.trim()) return 'https:// URL';
+  // Parsers forgive missing slashes, backslashes and white space, each in its own way.
+  if (!URL.canParse(text) || !/^[a-z]+:\/\/[^\s\\]+$/.test(text)) return 'https:// URL';
   const url = new URL(text);
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback(text))) {
     return `https:// URL (http:// ${plainOnLoopback})`;
   }
-  if (url.username !== '' || url.password !== '' || text.includes('@'))
-    return 'URL without user name and password';
+  if (url.username !== '' || url.password !== '') return 'URL without user name and password';
   if (text.includes('#')) return 'URL without fragment';
   if (parts.query !== true && text.includes('?')) return 'URL without query';
   if (parts.path === false && text !== url.origin) return `origin only, as browsers write it (${url.origin})`;

@@ -48,8 +48,8 @@ export const show = (value: unknown): string => {
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'object') return 'a mapping';
   if (typeof value !== 'string') return String(value);
-  if (/:\/\/.*@/s.test(value)) return mask(value);
-  const shown = value.replace(/^(https?:[^?#]*[?#]).+$/s, '$1…');
+  if (/:.*@/s.test(value)) return mask(value);
+  const shown = value.replace(/^(\w+:[^?#]*[?#]).+$/s, '$1…');
   return JSON.stringify(shown.length > 80 ? `${shown.slice(0, 80)}…` : shown);
 };
 

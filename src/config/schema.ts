@@ -27,7 +27,10 @@ const address = text({ form: 'https:// URL' }, (value) => webAddressFault(value)
 const endpoint = text({ form: 'https:// URL' }, (value) => webAddressFault(value, { query: true }));
 const host = matching(/^[\w.:-]{1,253}$/, 'host name or IP address');
 const port = integer(0, 65_535);
-const claim = matching(/^[!-~]{1,128}$/, 'claim name');
+// What every object has by inheritance is no claim: two people would always agree on it.
+const claim = text({ form: 'claim name' }, (value) =>
+  /^[!-~]{1,128}$/.test(value) && !(value in Object.prototype) ? undefined : 'claim name',
+);
 const name = matching(
   /^[a-z][a-z0-9-]{0,63}$/,
   'name of lower-case letters, digits and hyphens, a letter first',

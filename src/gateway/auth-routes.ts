@@ -149,7 +149,9 @@ export function personHeaders(session: Session, claims: readonly string[]): Reco
 }
 
 function headerValue(value: string): string {
-  return value.replaceAll(/[^\x20-\x24\x26-\x7e]+/gu, (part) => encodeURIComponent(Buffer.from(part).toString()));
+  return value.replaceAll(/[^\x20-\x24\x26-\x7e]+/gu, (part) =>
+    encodeURIComponent(Buffer.from(part).toString()),
+  );
 }
 
 /** A login begins and ends in a window of its own; an image or a frame of another site must not start one unseen. */

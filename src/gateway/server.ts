@@ -4,12 +4,13 @@ import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { type Coatcheck, type CoatcheckOptions, createCoatcheck } from '../coatcheck.ts';
 import type { Config } from '../config.ts';
 import { CoatcheckError } from '../errors.ts';
-import { fastifyCoatcheck, send } from '../fastify.ts';
+import { fastifyCoatcheck } from '../fastify.ts';
 import { createAdmin } from './admin.ts';
 import { faultAnswer } from './fault-answer.ts';
 import { createProxy, type ProxyOptions, type UpstreamProxy } from './proxy.ts';
 import { parseRequestTarget, type RequestTarget } from './request-path.ts';
 import { forwardingRoutes, type Upstreams } from './routes.ts';
+import { send } from './send.ts';
 import { serverOptions } from './server-options.ts';
 
 /** A running gateway. */

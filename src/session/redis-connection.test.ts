@@ -180,6 +180,20 @@ test('close does not wait for a server that is away', async () => {
   await expect(connection.whenConnected()).rejects.toMatchObject(unavailable);
 });
 
+test('close while it connects leaves no connection behind', async () => {
+  const server = await serve();
+  const admin = await createClient({ url: server.url }).connect();
+  cleanUp.push(async () => admin.destroy());
+  const connection = createRedisConnection({ url: server.url });
+  const started = connection.start();
+  await connection.close();
+  await started;
+  const number = async (name: string) => Number(new RegExp(`${name}:(\\d+)`).exec(await admin.info())?.[1]);
+  // The one that asked whether the server is up, the administrator's, and ours.
+  await expect.poll(() => number('total_connections_received')).toBeGreaterThanOrEqual(3);
+  await expect.poll(() => number('connected_clients')).toBe(1);
+});
+
 describe('the URL', () => {
   const password = 'p4ssw0rd';
   const urls = [

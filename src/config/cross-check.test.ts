@@ -1,0 +1,100 @@
+import { expect, test } from 'vitest';
+import {
+  type BadRow,
+  badTitle,
+  identity,
+  input,
+  keySecret,
+  problems,
+  second,
+  upstream,
+} from '../../test/config-input.ts';
+
+const anEndpoint = 'https://identity.example.com/x';
+
+const bad: readonly BadRow[] = [
+  [
+    'missing client secret',
+    identity({ clientSecret: undefined }),
+    'providers.identity.clientSecret: missing; expected clientSecret or clientSecretFile (or clientAuthentication: none)',
+  ],
+  [
+    'needless client secret',
+    identity({ clientAuthentication: 'none' }),
+    'providers.identity.clientSecret: given; expected none, for clientAuthentication is none',
+  ],
+  [
+    'memory store off loopback',
+    input({ store: { url: 'memory://' } }),
+    'store.url: "memory://"; expected a shared store, for publicUrl is not on loopback',
+  ],
+  [
+    'same key id',
+    input({ keys: [1, 2].map(() => ({ id: 'k1', secret: keySecret })) }),
+    'keys[1].id: "k1"; expected each name only once',
+  ],
+  [
+    'same ports',
+    input({ listen: { adminPort: 8080 } }),
+    'listen.adminPort: 8080; expected another port than listen.port',
+  ],
+  [
+    'idle over absolute',
+    input({ session: { idleTimeout: '13h' } }),
+    'session.idleTimeout: more than session.absoluteTimeout; expected at most that',
+  ],
+  [
+    'headers over request',
+    input({ limits: { requestTimeout: '9s' } }),
+    'limits.headersTimeout: more than limits.requestTimeout; expected at most that',
+  ],
+  [
+    'unknown login',
+    input({ login: ['identty'] }),
+    'login[0]: "identty"; expected one of providers (identity)',
+  ],
+  [
+    'login twice',
+    input({ login: ['identity', 'identity'] }),
+    'login[1]: "identity"; expected each name only once',
+  ],
+  [
+    'no sameUser',
+    second({}),
+    'providers.notebook.sameUser: missing; expected the claim that must equal that of the first provider (or dangerously-anyone)',
+  ],
+  [
+    'same provider twice',
+    second({ issuer: 'https://identity.example.com', sameUser: 'email' }),
+    'providers.notebook: same issuer and clientId as identity; expected each provider only once',
+  ],
+  [
+    'unknown upstream provider',
+    upstream({ provider: 'other' }),
+    'upstreams.eln.provider: "other"; expected one of login (identity)',
+  ],
+  [
+    'no authorization endpoint',
+    identity({ discovery: false, tokenEndpoint: anEndpoint, jwksUri: anEndpoint }),
+    'providers.identity.authorizationEndpoint: missing; expected an https:// URL, for discovery is false',
+  ],
+  [
+    'no key set',
+    identity({ discovery: false, tokenEndpoint: anEndpoint, authorizationEndpoint: anEndpoint }),
+    'providers.identity.jwksUri: missing; expected an https:// URL, for discovery is false',
+  ],
+  [
+    'endpoint beside discovery',
+    identity({ jwksUri: anEndpoint }),
+    `providers.identity.jwksUri: "${anEndpoint}"; expected discovery: false beside it, or nothing here`,
+  ],
+  [
+    'app claim',
+    input({ app: { url: 'https://a.example.com', claims: ['groups'] } }),
+    'app.claims[0]: "groups"; expected one of session.claims (name, email)',
+  ],
+];
+
+test.each(bad)(badTitle, (_, value, line) => {
+  expect(problems(value)).toEqual([line]);
+});

@@ -1,0 +1,106 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: such references are what is tested
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { afterAll, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { env, input, keySecret, upstream } from '../../test/config-input.ts';
+import { type Config, describeConfig, jsonSchema, parseConfig, printable, readConfig } from '../config.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'coatcheck-description-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+describe('the documented configuration', () => {
+  const example = new URL('../../docs/coatcheck.yaml', import.meta.url);
+  const readExample = (): Config => {
+    const place = join(directory, 'example');
+    mkdirSync(join(place, 'secrets'), { recursive: true });
+    cpSync(example, join(place, 'coatcheck.yaml'));
+    for (const name of ['key-1', 'key-2', 'identity-client-secret', 'facade-client-secret']) {
+      writeFileSync(join(place, 'secrets', name), `${keySecret}\n`);
+    }
+    return readConfig(join(place, 'coatcheck.yaml'), {
+      HOSTNAME: 'a-1',
+      STORE_PASSWORD: 'canary-s',
+      NOTEBOOK_CLIENT_SECRET: 'canary-c',
+    });
+  };
+
+  const keysOf = (value: unknown, path = ''): string[] => {
+    if (Array.isArray(value))
+      return [
+        path,
+        ...value.flatMap((element) => (typeof element === 'object' ? keysOf(element, `${path}[]`) : [])),
+      ];
+    if (typeof value !== 'object' || value === null) return [path];
+    if (/\.(headers|authorizationParameters)$/.test(path)) return [path];
+    const named = path === 'providers' || path === 'upstreams';
+    return [
+      path,
+      ...Object.entries(value).flatMap(([key, inner]) =>
+        keysOf(inner, `${path === '' ? '' : `${path}.`}${named ? '<name>' : key}`),
+      ),
+    ];
+  };
+
+  test('has in its full example every key, and no other', () => {
+    const written = keysOf(parse(readFileSync(example, 'utf8'))).map((key) => key.replace(/File$/, ''));
+    const known = describeConfig().map(({ key }) => key);
+    const members = ['', 'keys[]', 'providers.<name>', 'upstreams.<name>'];
+    expect(new Set(written)).toEqual(new Set([...known, ...members]));
+  });
+
+  test('has the types that the code declares, and no other', () => {
+    const source = readFileSync(new URL('../config.ts', import.meta.url), 'utf8');
+    const declared = source.split('/** Environment variables. */')[0]?.matchAll(/^ {2}(\w+)\??: /gm) ?? [];
+    const suffix = { ms: 'Ms', bytes: 'Bytes' };
+    const known = describeConfig().map(
+      ({ key, unit }) => `${key.split('.').at(-1)?.replace('keys[]', '')}${unit ? suffix[unit] : ''}`,
+    );
+    expect(new Set([...declared].map(([, name]) => name))).toEqual(new Set(known));
+  });
+
+  test('prints as written, with every secret masked', () => {
+    const config = readExample();
+    const printed = printable(config);
+    expect(JSON.stringify(printed)).not.toContain('canary');
+    expect(JSON.stringify(printed)).not.toContain(keySecret);
+    expect(printed).toMatchObject({
+      store: { url: 'rediss://(secret, 13 characters)@sessions.example.com:6379', deadline: '250ms' },
+      keys: [{ id: 'k2', secret: '(secret, 33 bytes)' }, { id: 'k1' }],
+      session: { idleTimeout: '1h', absoluteTimeout: '12h' },
+      providers: { identity: { clientSecret: '(secret, 44 characters)', timeout: '5s' } },
+      upstreams: { eln: { headers: { client_id: '(secret, 4 characters)' } } },
+      limits: { requestBody: '10MiB', drainTimeout: '25s' },
+    });
+  });
+
+  test('has a JSON Schema that takes the example and refuses what is unknown', () => {
+    const validate = new Ajv2020({ strict: true, strictRequired: false }).compile(jsonSchema());
+    const value: unknown = parse(readFileSync(example, 'utf8'));
+    expect(validate(value), JSON.stringify(validate.errors)).toBe(true);
+    expect(validate({ ...Object(value), lisen: {} })).toBe(false);
+    expect(validate({ ...Object(value), keys: [{ id: 'k1' }] })).toBe(false);
+    expect(validate({ ...Object(value), keys: [{ id: 'k1', secret: 'a', secretFile: 'b' }] })).toBe(false);
+  });
+
+  test('has defaults that the schema itself accepts', () => {
+    const defaults = describeConfig().filter((row) => row.default !== undefined);
+    expect(defaults.length).toBeGreaterThan(20);
+    const config = printable(
+      parseConfig(input({ app: { url: 'https://a.example.com' }, ...Object(upstream({})) }), env),
+    );
+    for (const row of defaults) {
+      const path = row.key
+        .replace('providers.<name>', 'providers.identity')
+        .replace('upstreams.<name>', 'upstreams.eln');
+      const value = path.split('.').reduce<unknown>((at, step) => Object(at)[step], config);
+      if (row.key === 'upstreams') continue;
+      expect([row.key, typeof value === 'string' ? value : JSON.stringify(value)]).toEqual([
+        row.key,
+        row.default,
+      ]);
+    }
+  });
+});
