@@ -150,10 +150,10 @@ interface Progress {
   readonly loginSecret: LoginSecret;
 }
 
-/** A claim's value, unless it is an e-mail address that the provider says it has not verified. */
+/** A claim's value, unless it is empty, or an e-mail address that the provider does not call verified where it speaks of that. */
 function trusted({ claims }: Authorization, name: string): string | undefined {
-  if (name === 'email' && claims.email_verified === 'false') return undefined;
-  return claims[name]?.normalize('NFC');
+  if (name === 'email' && (claims.email_verified ?? 'true') !== 'true') return undefined;
+  return claims[name]?.normalize('NFC') || undefined;
 }
 
 /** 256 random bits; 43 characters, all of them allowed in a PKCE verifier (RFC 7636 §4.1). */
@@ -164,6 +164,9 @@ function randomText(): string {
 /** Parameters whose repetition would let two readers of one callback see two different answers. */
 const singleParameters = ['state', 'code', 'iss', 'error'];
 
+/** Answers of a kind that we never ask for: a JARM response, and tokens, which have no place in an address (RFC 9700 §2.1.2). */
+const foreignParameters = ['response', 'id_token', 'access_token', 'token'];
+
 /** The state of a callback. Refuses what is repeated, missing or not of our making, before the store is asked. */
 function stateOf(query: string): string {
   const parameters = new URLSearchParams(query);
@@ -172,6 +175,10 @@ function stateOf(query: string): string {
     throw new CoatcheckError('login_callback_invalid', {
       detail: `the callback repeats the parameter ${repeated}`,
     });
+  }
+  const foreign = foreignParameters.find((name) => parameters.has(name));
+  if (foreign !== undefined) {
+    throw new CoatcheckError('login_callback_invalid', { detail: `the callback has the parameter ${foreign}` });
   }
   const state = parameters.get('state');
   if (state === null || !/^[\w-]{43}$/.test(state)) {

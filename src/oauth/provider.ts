@@ -66,6 +66,7 @@ export function createProvider(options: ProviderOptions): Provider {
     async redeem(callbackUrl, { state, nonce, codeVerifier }) {
       return telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, async () => {
         const settings = await configuration();
+        checkIssuer(name, callbackUrl, settings.serverMetadata());
         try {
           const answer = await client.authorizationCodeGrant(settings, callbackUrl, {
             expectedState: state,
@@ -151,6 +152,17 @@ function checkMetadata(name: string, config: ProviderConfig, metadata: client.Se
   }
 }
 
+/** RFC 9207 §2.4, by plain string comparison, on errors too. The library checks it as well, but blames the provider. */
+function checkIssuer(name: string, callbackUrl: URL, metadata: client.ServerMetadata): void {
+  const promised = metadata.authorization_response_iss_parameter_supported === true;
+  const seen = callbackUrl.searchParams.get('iss');
+  if (seen === null ? !promised : seen === metadata.issuer) return;
+  throw new CoatcheckError('login_callback_invalid', {
+    detail: `providers.${name}: the callback's iss is missing or names another issuer (RFC 9207 §2.4)`,
+    shown: { provider: name },
+  });
+}
+
 type GrantAnswer = Awaited<ReturnType<typeof client.authorizationCodeGrant>>;
 
 async function authorizationOf(
@@ -205,12 +217,12 @@ async function userinfoOf(
   return client.fetchUserInfo(settings, answer.access_token, expectedSubject);
 }
 
-/** Claim values that are strings of a sane size, and `email_verified`, whose falsehood matters. No prototype: names come from outside. */
+/** Claim values that are strings of a sane size or truth values, and `email_verified` whatever it is. No prototype: names come from outside. */
 function stringClaims(claims: Readonly<Record<string, unknown>>): Record<string, string> {
   const result: Record<string, string> = Object.create(null);
   for (const [name, value] of Object.entries(claims)) {
     if (typeof value === 'string' && value.length <= 1024) result[name] = value;
-    else if (typeof value === 'boolean') result[name] = String(value);
+    else if (typeof value === 'boolean' || name === 'email_verified') result[name] = String(value);
   }
   return result;
 }
