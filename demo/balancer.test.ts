@@ -102,16 +102,9 @@ describe('the balancer', () => {
 
   test('passes Host and repeated headers unchanged in both directions, and drops those of one connection', async () => {
     handle = (incoming, response) => {
-      response.writeHead(201, [
-        'Set-Cookie',
-        'a=1',
-        'Set-Cookie',
-        'b=2',
-        'X-Case',
-        'Kept',
-        'Keep-Alive',
-        'timeout=9',
-      ]);
+      response.statusCode = 201;
+      response.appendHeader('Set-Cookie', 'a=1').appendHeader('Set-Cookie', 'b=2');
+      response.setHeader('X-Case', 'Kept').setHeader('Keep-Alive', 'timeout=9');
       response.end(JSON.stringify(incoming.rawHeaders));
     };
     const headers = {

@@ -1,6 +1,7 @@
 /** Child processes that never outlive us, each with a log file of its own. */
-import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, createWriteStream, openSync, readFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -45,21 +46,22 @@ export interface ChildEnd {
   readonly asked: boolean;
 }
 
-let reaper: ChildProcess | undefined;
+let reaper: Socket | undefined;
 
-/** Tells the reaper, and starts it at first need. It never holds this process open. */
-function tellReaper(message: { add: number } | { remove: number }): void {
-  if (reaper === undefined || !reaper.connected) {
-    reaper = fork(fileURLToPath(new URL('reaper.js', import.meta.url)), [], {
+/** Tells the reaper `+pid` or `-pid`, and starts it at first need. It never holds this process open. */
+function tellReaper(line: string): void {
+  if (reaper === undefined || reaper.destroyed) {
+    const child = spawn(process.execPath, [fileURLToPath(new URL('reaper.js', import.meta.url))], {
       detached: true,
-      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-      execArgv: [],
-      env: {},
+      stdio: ['pipe', 'ignore', 'ignore'],
     });
+    child.unref();
+    reaper = child.stdin as Socket;
     reaper.unref();
-    reaper.channel?.unref();
+    // Somebody ended it: the next child gets a new one.
+    reaper.on('error', () => {});
   }
-  reaper.send(message);
+  reaper.write(`${line}\n`);
 }
 
 /** The command line for one of our TypeScript files. */
@@ -88,11 +90,11 @@ export function startChild(options: ChildOptions): Child {
   const ended = new Promise<ChildEnd>((resolve) => {
     child.once('error', () => resolve({ code: null, signal: null, asked }));
     child.once('exit', (code, signal) => {
-      if (pid !== undefined) tellReaper({ remove: pid });
+      if (pid !== undefined) tellReaper(`-${pid}`);
       resolve({ code, signal, asked });
     });
   });
-  if (pid !== undefined) tellReaper({ add: pid });
+  if (pid !== undefined) tellReaper(`+${pid}`);
   const announcement = readAnnouncement(child, options, ended);
   announcement.catch(() => {});
   const signal = (name: NodeJS.Signals): void => void child.kill(name);

@@ -1,5 +1,5 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: such references are what is tested
-import { execFile } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
@@ -52,13 +52,6 @@ const recorded = (changes: Partial<CliIo> = {}): Recorded => {
   };
   return { ...io, out, err };
 };
-
-const spawned = (argv: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> =>
-  new Promise((resolve) => {
-    const child = execFile(process.execPath, argv, { cwd: root }, (_, stdout, stderr) =>
-      resolve({ code: child.exitCode, stdout, stderr }),
-    );
-  });
 
 const run = async (...argv: string[]): Promise<{ code: number; out: string; err: string }> => {
   const io = recorded();
@@ -290,7 +283,7 @@ describe('serve', () => {
     server.close();
   });
 
-  test('as a real process it ends with 2 and one line on a bad configuration', async () => {
+  test('as a real process it ends with 2 and one line on a bad configuration', () => {
     const argv = [
       '--import',
       'tsx',
@@ -299,10 +292,8 @@ describe('serve', () => {
       '--config',
       write({ ...configuration, login: [] }),
     ];
-    expect(await spawned(argv)).toEqual({
-      code: 2,
-      stdout: '',
-      stderr: 'coatcheck: login: an empty list; expected at least 1\n',
-    });
+    const { status, stdout, stderr } = spawnSync(process.execPath, argv, { cwd: root, encoding: 'utf8' });
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toBe('coatcheck: login: an empty list; expected at least 1\n');
   });
 });

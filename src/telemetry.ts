@@ -168,7 +168,7 @@ function createLogger({ level = 'info', destination }: TelemetryOptions): Logger
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
-    hooks: { streamWrite: redact },
+    hooks: { streamWrite: (line: string) => escapeControls(redact(line)) },
   };
   return destination === undefined ? pino(settings) : pino(settings, destination);
 }
@@ -177,7 +177,8 @@ function createLogger({ level = 'info', destination }: TelemetryOptions): Logger
 const secretShapes: readonly RegExp[] = [
   /\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)*/g, // JWTs
   /\b[vl]1\.[\w-]{43}/g, // tickets and login cookies
-  /(?<=\b(?:code|state|nonce|code_verifier|access_token|refresh_token|id_token|client_secret|password)(?:=|\\?":\s?\\?"))[^&"\\\s]+/g,
+  /(?<=\b(?:code|state|nonce)=)[^&"\\\s]+/g, // in a query; as a key of JSON these words mean other things
+  /(?<=\b(?:code_verifier|access_token|refresh_token|id_token|client_secret|password)(?:=|\\?":\s?\\?"))[^&"\\\s]+/g,
   /(?<=\b(?:Bearer|Basic|DPoP)\s)[\w.~+/=-]+/gi,
   /(?<=:\/\/[^\s/:@]{0,64}:)[^\s/@]{1,256}(?=@)/g, // passwords in URLs
 ];
@@ -185,6 +186,14 @@ const secretShapes: readonly RegExp[] = [
 /** Replaces whatever looks like a secret. The last line of defence: what is logged is chosen field by field before. */
 export function redact(line: string): string {
   return secretShapes.reduce((text, shape) => text.replace(shape, '[redacted]'), line);
+}
+
+/** JSON leaves these as they are, but a terminal or a line reader may act on them. They stand in strings only. */
+function escapeControls(line: string): string {
+  return line.replace(
+    /[\x7f-\x9f\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 interface DescribedError {
@@ -204,8 +213,16 @@ function describeError(value: unknown): DescribedError {
   }
   const described = { code: error.code, detail: error.message, causes };
   if (error.code !== 'internal' || !(error.cause instanceof Error)) return described;
-  const frames = (error.cause.stack ?? '').split('\n').filter((line) => line.startsWith('    at '));
-  return { ...described, frames: frames.slice(0, 8).map((frame) => frame.trim()) };
+  return { ...described, frames: framesOf(error.cause) };
+}
+
+/** Only what follows the message, whose lines may look like frames. */
+function framesOf({ stack = '', message }: Error): string[] {
+  const lines = stack.slice(Math.max(stack.indexOf(message), 0) + message.length).split('\n');
+  return lines
+    .filter((line) => line.startsWith('    at '))
+    .slice(0, 8)
+    .map((frame) => frame.trim());
 }
 
 const fastBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];

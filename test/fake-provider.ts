@@ -1,9 +1,9 @@
-import { createHash, type KeyObject, randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { exportJWK, generateKeyPair, type JWTHeaderParameters, SignJWT } from 'jose';
+import { type CryptoKey, exportJWK, generateKeyPair, type JWTHeaderParameters, SignJWT } from 'jose';
 
 /** A JSON object. A member that is `undefined` is left out. */
 export type Json = Record<string, unknown>;
@@ -47,7 +47,7 @@ export interface FakeProvider {
   readonly issuer: string;
   /** Everything asked so far. */
   readonly requests: readonly RecordedRequest[];
-  readonly publicKey: KeyObject;
+  readonly publicKey: CryptoKey;
   /** Departures from honesty; assign to change them. */
   behaviour: Behaviour;
   /** Claims of whoever signs in next; `sub` is one. */
@@ -95,7 +95,7 @@ export async function startFakeProvider(): Promise<FakeProvider> {
   const provider: FakeProvider = {
     issuer,
     requests,
-    publicKey: publicKey as unknown as KeyObject,
+    publicKey,
     behaviour: {},
     person: { sub: 'ada', name: 'Ada', email: 'ada@example.com' },
     count: (endpoint) => requests.filter((request) => request.endpoint === endpoint).length,

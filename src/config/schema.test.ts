@@ -140,3 +140,21 @@ const bad: readonly BadRow[] = [
 test.each(bad)(badTitle, (_, value, line) => {
   expect(problems(value)).toEqual([line]);
 });
+
+test('every parameter that the protocol sets itself is refused', () => {
+  const names =
+    'client_id redirect_uri response_type response_mode scope state nonce code_challenge code_challenge_method request request_uri';
+  for (const name of names.split(' ')) {
+    const [line] = problems(identity({ authorizationParameters: { [name]: 'x' } }));
+    expect(line).toContain(`authorizationParameters.${name}: this name`);
+  }
+});
+
+test('every header that belongs to the connection or the person is refused', () => {
+  const names =
+    'authorization cookie host connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade content-length';
+  for (const name of names.split(' ')) {
+    const [line] = problems(upstream({ headers: { [name]: 'x' } }));
+    expect(line).toContain(`headers.${name}: this name`);
+  }
+});

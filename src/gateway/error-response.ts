@@ -22,6 +22,8 @@ export function errorAnswer({ error, requestId, asPage }: ErrorAnswerOptions): A
   const { status, title, retryable } = errorRegistry[error.code];
   const headers: Record<string, string> = { ...securityHeaders };
   if (status === 503) headers['retry-after'] = String(retryAfterSeconds);
+  // RFC 9110 §15.5.6 asks for it.
+  if (status === 405 && error.shown.allow !== undefined) headers.allow = error.shown.allow;
   if (asPage) {
     headers['content-type'] = 'text/html; charset=utf-8';
     headers['content-security-policy'] = pagePolicy;

@@ -15,15 +15,17 @@ const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
  * Whether a request may come from a page of ours (OAuth 2.0 for Browser-Based Apps §6.1.3.3). The browser's own word goes first
  * (Sec-Fetch-Site, then Origin), because no page can forge it; a sibling sub-domain counts as foreign. Where neither is sent, a custom
  * header does: another site could add one only after a CORS preflight, which we never grant. Safe methods pass without
- * proof, but not when the browser says that another site's script or page element is asking.
+ * proof, but where the browser says that another site is asking, only for a window of its own: no script, element or frame.
  */
 export function isFromOurPages({ method, headers, publicUrl }: OriginCheckInput): boolean {
   const site = headers['sec-fetch-site'];
   const { origin } = headers;
-  if (origin !== undefined && origin !== publicUrl) return false;
+  // Pages with the referrer policy `no-referrer` hide their origin even from themselves.
+  const isHidden = origin === 'null' && site === 'same-origin';
+  if (origin !== undefined && origin !== publicUrl && !isHidden) return false;
   if (safeMethods.has(method)) {
-    const foreign = site === 'cross-site' || site === 'same-site';
-    return !foreign || headers['sec-fetch-mode'] === 'navigate';
+    const isForeign = site === 'cross-site' || site === 'same-site';
+    return !isForeign || headers['sec-fetch-dest'] === 'document';
   }
   if (site !== undefined) return site === 'same-origin' || site === 'none';
   return origin === publicUrl || headers['x-coatcheck-csrf'] === '1';

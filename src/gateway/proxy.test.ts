@@ -128,8 +128,11 @@ test.each([
 });
 
 test('S-117 a body without end is cut off, not read for ever', async () => {
-  upstream.answer = () => undefined;
   const front = await start({ maxRequestBodyBytes: 100_000 });
+  upstream.answer = () => undefined;
+  const socket = connect(front.port, '127.0.0.1').resume();
+  socket.on('error', () => undefined);
+  socket.write('POST /api/eln/x HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000000\r\n\r\n');
   let sentBytes = 0;
   const endless = new Readable({
     read() {
@@ -137,12 +140,36 @@ test('S-117 a body without end is cut off, not read for ever', async () => {
       this.push(Buffer.alloc(10_000));
     },
   });
-  const sent = httpRequest(`${front.url}/api/eln/x`, { method: 'POST', agent: false });
-  sent.on('error', () => undefined);
-  endless.pipe(sent);
-  await new Promise((resolve) => sent.on('close', resolve));
+  endless.pipe(socket);
+  await new Promise((resolve) => socket.on('close', resolve));
   endless.destroy();
+  expect(kinds(front)).toEqual(['request_too_large']);
   expect(sentBytes).toBeLessThan(20_000_000);
+});
+
+test('S-117 while a request waits for a connection, its limit holds and its client may leave', async () => {
+  let finish = (): void => undefined;
+  upstream.answer = (_request, response) => {
+    finish = () => response.end('ok');
+  };
+  const front = await start({ connections: 1, maxRequestBodyBytes: 1000 });
+  const first = ask(front);
+  await vi.waitFor(() => expect(upstream.seen).toHaveLength(1));
+  const headers = { 'transfer-encoding': 'chunked' };
+  expect((await ask(front, { method: 'POST', headers }, 'x'.repeat(5000))).statusCode).toBe(413);
+  const leaving = connect(front.port, '127.0.0.1');
+  leaving.write('GET /api/eln/left HTTP/1.1\r\nHost: x\r\n\r\n');
+  await once(leaving, 'connect');
+  await ask(front, { method: 'BREW' }).catch(() => undefined);
+  leaving.destroy();
+  await vi.waitFor(() => expect(kinds(front)).toContain('client-gone'));
+  finish();
+  expect(await text(await first)).toBe('ok');
+  const last = ask(front, { path: '/api/eln/last' });
+  await vi.waitFor(() => expect(upstream.seen.length).toBeGreaterThan(1));
+  finish();
+  await last;
+  expect(upstream.seen.map(({ url }) => url)).toEqual(['/x', '/last']);
 });
 
 test('an answer that comes before the end of the request is delivered', async () => {

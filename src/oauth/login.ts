@@ -178,7 +178,9 @@ function stateOf(query: string): string {
   }
   const foreign = foreignParameters.find((name) => parameters.has(name));
   if (foreign !== undefined) {
-    throw new CoatcheckError('login_callback_invalid', { detail: `the callback has the parameter ${foreign}` });
+    throw new CoatcheckError('login_callback_invalid', {
+      detail: `the callback has the parameter ${foreign}`,
+    });
   }
   const state = parameters.get('state');
   if (state === null || !/^[\w-]{43}$/.test(state)) {

@@ -217,12 +217,13 @@ async function userinfoOf(
   return client.fetchUserInfo(settings, answer.access_token, expectedSubject);
 }
 
-/** Claim values that are strings of a sane size or truth values, and `email_verified` whatever it is. No prototype: names come from outside. */
+/** Claims that are strings of a sane size or truth values; an odd `email_verified` counts as false. No prototype: names come from outside. */
 function stringClaims(claims: Readonly<Record<string, unknown>>): Record<string, string> {
   const result: Record<string, string> = Object.create(null);
   for (const [name, value] of Object.entries(claims)) {
     if (typeof value === 'string' && value.length <= 1024) result[name] = value;
-    else if (typeof value === 'boolean' || name === 'email_verified') result[name] = String(value);
+    else if (typeof value === 'boolean') result[name] = String(value);
+    else if (name === 'email_verified') result[name] = 'false';
   }
   return result;
 }

@@ -58,11 +58,18 @@ export function createKeyring(keys: readonly ServerKey[]): Keyring {
   const byId = new Map(keys.map((key) => [key.id, key]));
   const metadataKeys = new Map(keys.map((key) => [key.id, derive(key, key.secret, 'metadata')]));
 
-  const keyFor = (key: ServerKey, place: SealPlace): Buffer | undefined => {
-    if (place.purpose === 'metadata') return metadataKeys.get(key.id);
-    if (place.secret === undefined)
-      throw new TypeError(`sealing ${place.purpose} needs the browser's secret`);
-    return derive(key, place.secret, place.purpose);
+  // They live as long as the secret that they come from: one derivation per request, not one per provider.
+  const derivedKeys = new WeakMap<Buffer, Map<string, Buffer>>();
+
+  const keyFor = (key: ServerKey, { purpose, secret }: SealPlace): Buffer | undefined => {
+    if (purpose === 'metadata') return metadataKeys.get(key.id);
+    if (secret === undefined) throw new TypeError(`sealing ${purpose} needs the browser's secret`);
+    const known = derivedKeys.get(secret) ?? new Map<string, Buffer>();
+    derivedKeys.set(secret, known);
+    const name = JSON.stringify([key.id, purpose]);
+    const derived = known.get(name) ?? derive(key, secret, purpose);
+    known.set(name, derived);
+    return derived;
   };
 
   return {

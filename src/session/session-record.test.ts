@@ -55,15 +55,7 @@ describe('a record', () => {
 
   test('S-066 shows no token, no person and no ticket', () => {
     const { body } = seal(ticket);
-    for (const text of [
-      'canary',
-      'ada',
-      'Ada',
-      'example.com',
-      ticket.value,
-      ticket.secret,
-      ticket.sessionId,
-    ]) {
+    for (const text of ['canary', 'Lovelace', 'example.com', ticket.value, ticket.secret, ticket.sessionId]) {
       expect(body.includes(text), String(text)).toBe(false);
     }
   });

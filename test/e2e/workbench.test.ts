@@ -108,7 +108,7 @@ describe('the workbench in a browser', () => {
   let page: Page;
   let received: Received;
   beforeAll(async () => {
-    context = await browser.newContext({ viewport: { width: 1180, height: 860 }, deviceScaleFactor: 2 });
+    context = await browser.newContext({ viewport: { width: 1180, height: 980 }, deviceScaleFactor: 2 });
     page = await context.newPage();
     received = listen(page);
   });
