@@ -22,6 +22,15 @@ export function providerFault(provider: string, error: unknown): CoatcheckError 
   });
 }
 
+/** An answer that broke a rule which only we have. */
+export function invalidAnswer(provider: string, what: string, cause?: unknown): CoatcheckError {
+  return new CoatcheckError('provider_answer_invalid', {
+    detail: `providers.${provider}: ${what}`,
+    shown: { provider },
+    cause,
+  });
+}
+
 function classify(error: unknown): { readonly code: ErrorCode; readonly what: string } {
   if (error instanceof client.AuthorizationResponseError) {
     return { code: 'login_refused', what: `answered with the error ${safeCode(error.error)}` };

@@ -3,7 +3,7 @@ import type { ProviderConfig } from '../config.ts';
 import { CoatcheckError } from '../errors.ts';
 import type { TokenSet } from '../session/session.ts';
 import type { Telemetry } from '../telemetry.ts';
-import { providerFault } from './provider-fault.ts';
+import { invalidAnswer, providerFault } from './provider-fault.ts';
 import { createProviderFetch, isSecureOrLoopback } from './provider-fetch.ts';
 import type { Authorization, Transaction } from './transaction.ts';
 
@@ -46,8 +46,6 @@ export function createProvider(options: ProviderOptions): Provider {
     }
   }
 
-  const usesOpenid = config.scope.split(' ').includes('openid');
-
   return {
     name,
 
@@ -59,7 +57,7 @@ export function createProvider(options: ProviderOptions): Provider {
         state,
         code_challenge: await client.calculatePKCECodeChallenge(codeVerifier),
         code_challenge_method: 'S256',
-        ...(usesOpenid ? { nonce } : {}),
+        ...(usesOpenid(config) ? { nonce } : {}),
       });
     },
 
@@ -71,7 +69,7 @@ export function createProvider(options: ProviderOptions): Provider {
           const answer = await client.authorizationCodeGrant(settings, callbackUrl, {
             expectedState: state,
             pkceCodeVerifier: codeVerifier,
-            ...(usesOpenid ? { expectedNonce: nonce, idTokenExpected: true } : {}),
+            ...(usesOpenid(config) ? { expectedNonce: nonce, idTokenExpected: true } : {}),
           });
           return await authorizationOf(options, settings, answer);
         } catch (error) {
@@ -105,8 +103,14 @@ async function configure(options: ProviderOptions): Promise<client.Configuration
     checkMetadata(name, config, settings.serverMetadata());
     return settings;
   } catch (error) {
+    // Thrown by the URL class, here and in the library.
+    if (error instanceof TypeError) throw invalidAnswer(name, 'its metadata hold what is no URL', error);
     throw providerFault(name, error);
   }
+}
+
+function usesOpenid({ scope }: ProviderConfig): boolean {
+  return scope.split(' ').includes('openid');
 }
 
 /** openid-client refuses plain http; on loopback, and only there, it is told not to. */
@@ -133,22 +137,21 @@ function staticMetadata(config: ProviderConfig): client.ServerMetadata {
   };
 }
 
-/** Stricter than the library: the issuer by plain string comparison, and no endpoint that sends secrets in the clear. */
+const endpoints = ['authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint'] as const;
+
+/** Stricter than the library: the issuer by plain string comparison, every endpoint that is needed, none that takes secrets in the clear. */
 function checkMetadata(name: string, config: ProviderConfig, metadata: client.ServerMetadata): void {
   if (metadata.issuer !== config.issuer) {
-    throw new CoatcheckError('provider_answer_invalid', {
-      detail: `providers.${name}: its metadata names another issuer than the configured one (OpenID Connect Discovery §4.3)`,
-    });
+    throw invalidAnswer(
+      name,
+      'its metadata name another issuer than the configured one (OpenID Connect Discovery §4.3)',
+    );
   }
-  const { authorization_endpoint, token_endpoint, jwks_uri, userinfo_endpoint } = metadata;
-  for (const [key, url] of Object.entries({
-    authorization_endpoint,
-    token_endpoint,
-    jwks_uri,
-    userinfo_endpoint,
-  })) {
-    if (url === undefined || isSecureOrLoopback(url)) continue;
-    throw new CoatcheckError('provider_answer_invalid', { detail: `providers.${name}: ${key} is not https` });
+  for (const key of endpoints) {
+    const url = metadata[key];
+    const optional = key === 'userinfo_endpoint' || (key === 'jwks_uri' && !usesOpenid(config));
+    if (url === undefined ? optional : isSecureOrLoopback(url)) continue;
+    throw invalidAnswer(name, `${key} is missing or not https`);
   }
 }
 
@@ -171,6 +174,8 @@ async function authorizationOf(
   answer: GrantAnswer,
 ): Promise<Authorization> {
   const { name, config, lifetimeIfUntoldMs, now = Date.now } = options;
+  // The library takes `dpop` too; without a proof of possession such a token is of no use (RFC 9449 §5).
+  if (answer.token_type !== 'bearer') throw invalidAnswer(name, 'the token is not of the type Bearer');
   const idToken = answer.claims();
   if (idToken !== undefined) checkIdToken(name, config, idToken);
   const userinfo = await userinfoOf(config, settings, answer);
@@ -196,15 +201,12 @@ const lastDateSeconds = 8.64e12;
 function checkIdToken(name: string, config: ProviderConfig, claims: client.IDToken): void {
   const audiences = Array.isArray(claims.aud) ? claims.aud : [claims.aud];
   if (audiences.length !== 1 || audiences[0] !== config.clientId) {
-    throw new CoatcheckError('provider_answer_invalid', {
-      detail: `providers.${name}: the ID token names audiences beside this client (OpenID Connect Core §3.1.3.7(3))`,
-    });
+    throw invalidAnswer(
+      name,
+      'the ID token names audiences beside this client (OpenID Connect Core §3.1.3.7(3))',
+    );
   }
-  if (!(claims.exp < lastDateSeconds)) {
-    throw new CoatcheckError('provider_answer_invalid', {
-      detail: `providers.${name}: the ID token's exp is no date`,
-    });
-  }
+  if (!(claims.exp < lastDateSeconds)) throw invalidAnswer(name, "the ID token's exp is no date");
 }
 
 async function userinfoOf(

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { newSessionId } from '../../test/store-contract.ts';
-import { decodeRecord, encodeRecord, headerBytes, recordPrefix } from './record-header.ts';
+import { decodeRecord, encodeRecord, headerBytes, oncePrefix, recordPrefix } from './record-header.ts';
 
 const record = {
   generation: 2 ** 32 - 1,
@@ -52,6 +52,17 @@ describe('a record header', () => {
       kind: 'unreadable',
       why: 'foreign',
     });
+  });
+
+  test('S-064 a one-time value, or anything else that is not a record of this session, is foreign', () => {
+    const id = newSessionId();
+    for (const other of [
+      Buffer.concat([oncePrefix(id), randomBytes(5)]),
+      Buffer.from('x'),
+      Buffer.alloc(0),
+    ]) {
+      expect(decodeRecord(id, other)).toEqual({ kind: 'unreadable', why: 'foreign' });
+    }
   });
 
   test.each([0, -1, 1.5, Number.NaN, 2 ** 48])('refuses the deadline %d', (idleDeadlineMs) => {

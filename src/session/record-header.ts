@@ -53,11 +53,11 @@ export function encodeRecord(sessionId: string, record: StoredRecord): Buffer {
 
 /** The record in the stored bytes; `foreign` if it is not this session's, `format` if this release cannot read it. */
 export function decodeRecord(sessionId: string, stored: Buffer): Exclude<ReadResult, { kind: 'miss' }> {
-  if (stored.length < headerBytes || stored[0] !== formatVersion)
-    return { kind: 'unreadable', why: 'format' };
-  if (!recordPrefix(sessionId).equals(stored.subarray(0, generationOffset))) {
+  if (!recordPrefix(sessionId).subarray(1).equals(stored.subarray(1, generationOffset))) {
     return { kind: 'unreadable', why: 'foreign' };
   }
+  if (stored[0] !== formatVersion || stored.length < headerBytes)
+    return { kind: 'unreadable', why: 'format' };
   return {
     kind: 'found',
     record: {

@@ -90,7 +90,7 @@ describe('S-036 calls to a provider follow no redirect', () => {
     for (const status of [301, 302, 303, 307, 308]) {
       const location = `${second.issuer}/${endpoint}`;
       first.behaviour = {
-        answer: { [endpoint]: (response) => response.writeHead(status, { location }).end() },
+        answer: { [endpoint]: (response: ServerResponse) => response.writeHead(status, { location }).end() },
       };
       expect(await outcomeOf(stage)).toEqual(invalid);
     }

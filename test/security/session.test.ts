@@ -33,6 +33,9 @@ const anyone = new Person();
 const sessionWith = (cookie: string, base: string = world.publicUrl): ReturnType<Person['get']> =>
   anyone.get(`${base}/auth/session`, { headers: { cookie } });
 
+const openPage = (path: string): ReturnType<Person['get']> =>
+  anyone.get(world.publicUrl + path, { kind: 'navigation' });
+
 function ticketOf(person: Person): string {
   return person.cookies('localhost').get('__Host-coatcheck') ?? '';
 }
@@ -227,8 +230,8 @@ test('S-073 claims, queries and headers named like parts of every object do no h
       (await anyone.get(`${world.publicUrl}/api/systems/echo${query}`, { headers })).status,
     ).toBeLessThan(500);
     expect((await anyone.get(`${world.publicUrl}/api/${name}/x`, { headers })).status).toBe(404);
-    expect((await anyone.get(`${world.publicUrl}/auth/login?return_to=/&${name}=x`)).status).toBe(303);
-    expect((await anyone.get(`${world.publicUrl}/auth/callback/${name}?code=x`)).status).toBe(400);
+    expect((await openPage(`/auth/login?return_to=/&${name}=x`)).status).toBe(303);
+    expect((await openPage(`/auth/callback/${name}?code=x`)).status).toBe(404);
   }
   expect(({} as Record<string, unknown>).polluted).toBeUndefined();
 });
@@ -246,7 +249,7 @@ test('S-074 a record of a newer format version is no session here, and stays as 
 });
 
 test('S-072 after all of this every key has a time to live', async () => {
-  await anyone.get(`${world.publicUrl}/auth/login`);
+  await openPage('/auth/login');
   const keys = await raw.keys();
   expect(new Set(keys.map((key) => key.split(':')[1]))).toEqual(new Set(['s', 'i', 'o']));
   for (const key of keys) expect(await raw.ttlMs(key), key).toBeGreaterThan(0);

@@ -30,6 +30,7 @@ export async function mintCookie({ sessions, now }: Coatcheck, subject: string):
     subject,
     scope: 'openid',
     accessToken: `canary-token-of-${subject}`,
+    refreshToken: `canary-refresh-token-of-${subject}`,
     accessTokenExpiresAtMs: now() + 900_000,
   };
   const claims = new Map([
