@@ -22,6 +22,7 @@ export function errorAnswer({ error, requestId, asPage }: ErrorAnswerOptions): A
   const { status, title, retryable } = errorRegistry[error.code];
   const headers: Record<string, string> = { ...securityHeaders };
   if (status === 503) headers['retry-after'] = String(retryAfterSeconds);
+  if (error.shown.allow !== undefined) headers.allow = error.shown.allow;
   // RFC 9110 §15.5.6 asks for it.
   if (status === 405 && error.shown.allow !== undefined) headers.allow = error.shown.allow;
   if (asPage) {

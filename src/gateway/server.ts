@@ -84,6 +84,7 @@ function createServer({ coatcheck, upstreams, draining }: ServerParts): FastifyI
       send(reply, faultAnswer(coatcheck, { fault, method, headers, requestId, url: '/' }));
     },
   });
+  server.server.maxConnections = config.limits.connections;
   const ownHeaders = constantHeaders(config);
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', (_request, _payload, done) => done(null));

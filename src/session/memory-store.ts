@@ -1,3 +1,4 @@
+import { ExpiringMap } from './expiring-map.ts';
 import { recordPrefix } from './record-header.ts';
 import type {
   ExtendResult,
@@ -20,53 +21,6 @@ export interface MemoryStoreOptions {
  */
 export function createMemoryStore(options: MemoryStoreOptions = {}): SessionStore {
   return new MemoryStore(options.now ?? Date.now);
-}
-
-/** Entries looked at per write: a whole round takes an eighth as many writes as there are entries. */
-const trimmedPerWrite = 8;
-
-/** A map whose entries end. Each write also drops what has ended among the next few entries, in a rotating order. */
-class ExpiringMap<Value> {
-  readonly #entries = new Map<string, { readonly value: Value; readonly endsAtMs: number }>();
-  readonly #now: () => number;
-  #round: Iterator<[string, { readonly endsAtMs: number }]> = this.#entries.entries();
-
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  get(key: string): Value | undefined {
-    const entry = this.#entries.get(key);
-    return entry && this.#now() < entry.endsAtMs ? entry.value : undefined;
-  }
-
-  set(key: string, value: Value, endsAtMs: number): void {
-    this.#entries.set(key, { value, endsAtMs });
-    this.#trim();
-  }
-
-  /** True if there was a live one. */
-  delete(key: string): boolean {
-    const lived = this.get(key) !== undefined;
-    this.#entries.delete(key);
-    return lived;
-  }
-
-  clear(): void {
-    this.#entries.clear();
-  }
-
-  #trim(): void {
-    for (let looked = 0; looked < trimmedPerWrite; looked++) {
-      const next = this.#round.next();
-      if (next.done) {
-        this.#round = this.#entries.entries();
-        return;
-      }
-      const [key, { endsAtMs }] = next.value;
-      if (this.#now() >= endsAtMs) this.#entries.delete(key);
-    }
-  }
 }
 
 class MemoryStore implements SessionStore {

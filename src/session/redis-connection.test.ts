@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -128,6 +130,26 @@ describe('S-070 when the server', () => {
       )
       .toBe('up');
     expect(states).toEqual([true]);
+  });
+
+  test('accepts a connection and then says nothing, another one is made', async () => {
+    const server = await serve();
+    let connections = 0;
+    const front = createServer((socket) => {
+      socket.on('error', () => socket.destroy());
+      if (connections++ === 0) return;
+      const upstream = connect(server.port, '127.0.0.1');
+      upstream.on('error', () => socket.destroy());
+      socket.pipe(upstream).pipe(socket);
+    }).listen(0, '127.0.0.1');
+    await once(front, 'listening');
+    cleanUp.push(async () => void front.close());
+    const { port } = front.address() as AddressInfo;
+    const { store, states } = await open({ url: `redis://127.0.0.1:${port}` });
+    expect(states).toEqual([]);
+    await expect.poll(() => states, recovery).toEqual([true]);
+    await store.ping();
+    expect(connections).toBe(2);
   });
 
   test('has become a read-only replica, writes fail and recover with its promotion', async () => {

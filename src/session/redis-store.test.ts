@@ -275,6 +275,14 @@ describe('S-064 with replies mixed up on the way', () => {
     },
   );
 
+  test('a reply that nobody asked for ends the connection', async () => {
+    duplicateNext();
+    await store.ping();
+    await expect.poll(() => proxy.connections).toBe(2);
+    await connection.whenConnected();
+    await store.ping();
+  });
+
   test('one browser’s transaction is not handed to another', async () => {
     duplicateNext();
     const [one, two] = await Promise.allSettled([store.takeOnce(first), store.takeOnce(second)]);

@@ -39,7 +39,10 @@ export function cookieHeader(browser: Person): string {
 }
 
 /** How many of the sessions each replica does not know, asked directly, one by one. */
-export async function countLost(fleet: Orchestrator, crowd: readonly Member[]): Promise<Record<string, number>> {
+export async function countLost(
+  fleet: Orchestrator,
+  crowd: readonly Member[],
+): Promise<Record<string, number>> {
   const lost = fleet.names.map(async (name): Promise<[string, number]> => {
     let count = 0;
     for (const { cookie, person } of crowd) {

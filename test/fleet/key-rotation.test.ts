@@ -10,7 +10,10 @@ const [k1, k2] = ['k1', 'k2'].map((id) => ({ id, secret: randomBytes(32).toStrin
 let fleet: Orchestrator;
 let crowd: Member[];
 beforeAll(async () => {
-  fleet = await Orchestrator.start({ simulators: { extraPeople: 2 * people }, config: () => ({ keys: [k1] }) });
+  fleet = await Orchestrator.start({
+    simulators: { extraPeople: 2 * people },
+    config: () => ({ keys: [k1] }),
+  });
   crowd = await signInCrowd(fleet, people);
 });
 afterAll(() => fleet?.close());

@@ -59,7 +59,13 @@ const routes: readonly Route[] = [
   { method: 'GET', path: '/auth/session', seen: 'session', share: 3 },
   { method: 'GET', path: '/api/eln/echo', seen: 'notebook', share: 3 },
   { method: 'GET', path: '/api/systems/echo', seen: 'identity', share: 3 },
-  { method: 'POST', path: '/api/systems/registrations', body: '{"item":"buffer"}', seen: 'identity', share: 1 },
+  {
+    method: 'POST',
+    path: '/api/systems/registrations',
+    body: '{"item":"buffer"}',
+    seen: 'identity',
+    share: 1,
+  },
 ];
 const mixed = routes.flatMap((route) => Array.from({ length: route.share }, () => route));
 
@@ -182,7 +188,11 @@ export class Load {
     else report.wrong.push(`${what}; expected ${call.member.person.username}, call ${call.number}`);
   }
 
-  #isRight({ number, member, route }: Call, headers: Dispatcher.ResponseData['headers'], text: string): boolean {
+  #isRight(
+    { number, member, route }: Call,
+    headers: Dispatcher.ResponseData['headers'],
+    text: string,
+  ): boolean {
     const { subjects } = member.person;
     const body = JSON.parse(text) as SeenBody;
     if (headers['x-request-id'] !== requestId(number)) return false;

@@ -25,7 +25,7 @@ export interface OrchestratorOptions {
   readonly replicas?: number;
   readonly simulators?: Omit<SimulatorsOptions, 'publicUrls'>;
   /** What differs from the usual configuration. Default: nothing. */
-  readonly config?: (simulators: SimulatorFacts) => ConfigChange;
+  readonly config?: (simulators: SimulatorFacts) => ConfigChange | Promise<ConfigChange>;
 }
 
 interface Replica {
@@ -208,7 +208,15 @@ async function startParts(options: OrchestratorOptions, closers: Closers): Promi
   const balancer = await startBalancer({ port, targets: [], checkIntervalMs });
   closers.push(() => balancer.close());
   const usual = gatewayConfig({ publicUrl, storeUrl: store.url, appUrl: publicUrl, simulators });
-  const change = { limits, log: { level: 'warn' }, app: undefined, ...options.config?.(simulators) };
+  // Two cores run all of it: a process may wait longer for its turn than a store should take to answer.
+  const patience = { store: { url: store.url, deadline: '5s' } };
+  const change = {
+    ...patience,
+    limits,
+    log: { level: 'warn' },
+    app: undefined,
+    ...(await options.config?.(simulators)),
+  };
   return {
     directory,
     url: balancer.url,

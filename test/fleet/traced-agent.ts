@@ -27,10 +27,11 @@ export class TracedAgent extends Agent {
   #trace(url: URL, handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler {
     return {
       onRequestStart: (...start) => handler.onRequestStart?.(...start),
-      onResponseStart: (controller, status, headers, message) => {
+      onResponseStart: (...start) => {
+        const headers = start[2];
         const replica = headers['coatcheck-replica'];
         this.requests.push({ url, headers, replica: replica === undefined ? undefined : String(replica) });
-        handler.onResponseStart?.(controller, status, headers, message);
+        handler.onResponseStart?.(...start);
       },
       onResponseData: (...data) => handler.onResponseData?.(...data),
       onResponseEnd: (...end) => handler.onResponseEnd?.(...end),
