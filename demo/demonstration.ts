@@ -59,6 +59,13 @@ function endOnSignal(fleet: Promise<Fleet>): void {
     process.exit(0);
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end());
+  // A SIGTERM to npm ends npm and the shell between us, which passes nothing on: we only get a new parent.
+  const parent = process.ppid;
+  const orphaned = (): void => {
+    if (process.ppid !== parent) process.kill(process.pid, 'SIGTERM');
+    else setTimeout(orphaned, 500).unref();
+  };
+  if (process.env.npm_lifecycle_event !== undefined) orphaned();
 }
 
 /** Starts the fleet, shows the screen, and stays until a signal ends it. */

@@ -2,7 +2,9 @@
  * Everything on one machine: simulated providers and systems, a store, several replicas of the gateway, an app behind
  * them and a balancer that never sticks in front. For `npm start`, browser tests and load tests.
  */
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SimulatorFacts, SimulatorsOptions } from '../sim/simulators.ts';
@@ -53,21 +55,30 @@ async function closeAll(closers: Closers): Promise<void> {
   for (let close = closers.pop(); close !== undefined; close = closers.pop()) await close();
 }
 
-async function startSimulatorProcess(
-  options: SimulatorsOptions,
-  directory: string,
-): Promise<[Child, SimulatorFacts]> {
-  const child = startChild({
+function startSimulatorProcess(options: SimulatorsOptions, directory: string): Child {
+  return startChild({
     name: 'simulators',
     command: typescriptCommand('sim/main.ts', JSON.stringify(options)),
     logFile: join(directory, 'simulators.log'),
     announces: true,
   });
-  return [child, JSON.parse(await child.announcement) as SimulatorFacts];
 }
 
+/** A private store, or none where there is one already. A wrong address is found here, not at the first sign-in. */
 async function startStore(options: FleetOptions, directory: string): Promise<EmbeddedStore | undefined> {
-  return options.storeUrl === undefined ? await startEmbeddedStore({ directory }) : undefined;
+  if (options.storeUrl === undefined) return await startEmbeddedStore({ directory });
+  const { hostname, port, host } = new URL(options.storeUrl);
+  const socket = connect({
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: Number(port || 6379),
+    timeout: 5_000,
+  });
+  socket.once('timeout', () => socket.destroy(new Error('timeout')));
+  await once(socket, 'connect').catch((error: unknown) => {
+    throw new Error(`nothing answers at the store's address ${host}`, { cause: error });
+  });
+  socket.destroy();
+  return undefined;
 }
 
 /** Starts a fleet; resolves when every replica is ready. Nothing is left running when it throws. */
@@ -92,12 +103,14 @@ async function startParts(options: FleetOptions, directory: string, closers: Clo
   const [port = 0, ...ports] = await freePorts(1 + 2 * (options.replicas ?? 3));
   const publicPort = options.port ?? port;
   const publicUrl = `http://localhost:${publicPort}`;
-  const [[simulatorsChild, simulators], store] = await Promise.all([
-    startSimulatorProcess({ ...options.simulators, publicUrls: [publicUrl] }, directory),
-    startStore(options, directory),
-  ]);
-  watch(simulatorsChild);
+  const store = await startStore(options, directory);
   if (store !== undefined) watch(store.child);
+  const simulatorsChild = startSimulatorProcess(
+    { ...options.simulators, publicUrls: [publicUrl] },
+    directory,
+  );
+  watch(simulatorsChild);
+  const simulators = JSON.parse(await simulatorsChild.announcement) as SimulatorFacts;
   const storeUrl = store?.url ?? options.storeUrl ?? '';
 
   let balancer: Balancer | undefined;

@@ -143,9 +143,7 @@ export async function freePort(): Promise<number> {
 
 async function launch(binary: string, args: readonly string[], port: number): Promise<ChildProcess> {
   const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const end = (): boolean => child.kill('SIGKILL');
-  process.once('exit', end);
-  child.once('exit', () => process.off('exit', end));
+  endWithUs(child);
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -155,12 +153,24 @@ async function launch(binary: string, args: readonly string[], port: number): Pr
   const deadlineMs = performance.now() + 10_000;
   while (!(await answersPing(port))) {
     if (child.exitCode !== null || performance.now() > deadlineMs) {
-      end();
+      child.kill('SIGKILL');
       throw new Error(`${binary} did not start on port ${port}:\n${output}`);
     }
     await delay(10);
   }
   return child;
+}
+
+/** Ends the server when this process is gone, even by SIGKILL: only then does the watcher's stdin end. */
+function endWithUs(child: ChildProcess): void {
+  const watcher = spawn('sh', ['-c', 'cat >/dev/null; kill -9 "$0"', String(child.pid)], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
+  watcher.unref();
+  (watcher.stdin as Socket).unref();
+  // Before the pipe closes, so that a process id used again is never hit.
+  child.once('exit', () => watcher.kill('SIGKILL'));
 }
 
 /** True for any answer: a server that wants a password, or still loads, is up. */

@@ -9,7 +9,7 @@ test('every file of lua/ is a script that is used', () => {
   expect(files.sort()).toEqual(scripts.map(({ name }) => `${name}.lua`).sort());
 });
 
-describe.each(scripts)('the header of $name.lua', ({ source, parameters, results }) => {
+describe.each(scripts)('the header of the script $name', ({ source, parameters, results }) => {
   const lines = source.split('\n');
   const header = lines.filter((line) => line.startsWith('-- '));
   const body = lines.filter((line) => !line.trimStart().startsWith('--')).join('\n');

@@ -89,6 +89,7 @@ describe('the Redis store on its server', () => {
       ['c', endsAtMs + minute],
     ] as const) {
       await store.indexAdd(id, { member, expiresAtMs: endMs });
+      expect(await admin.pExpireTime(`cc:i:{${id}}`)).toBe(endMs);
     }
     await store.indexRemove(id, 'c');
     await store.indexList(id);

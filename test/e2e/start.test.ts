@@ -103,6 +103,30 @@ describe('npm start', () => {
     expect(login.status).toBe(303);
   });
 
+  test('ends when npm is ended, which passes no signal on', async () => {
+    const port = await nextFreePort(18_080);
+    const npm = spawn('npm', ['start', '--', '--port', `${port}`, '--replicas', '1'], {
+      cwd: rootDirectory,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    started.push(npm);
+    let output = '';
+    npm.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+    await vi.waitFor(() => expect(output).toContain('Ctrl-C stops everything'), 60_000);
+    npm.kill('SIGTERM');
+    await vi.waitFor(() => expect(fetch(`http://localhost:${port}`)).rejects.toThrow(), 10_000);
+    const directory = /Logs +(\S+)\/\*\.log/.exec(output)?.[1] ?? '';
+    await vi.waitFor(() => expect(existsSync(directory)).toBe(false), 10_000);
+  });
+
+  test('names a store that nothing answers at, and leaves nothing running', async () => {
+    const failed = start(['--port', `${await nextFreePort(18_080)}`, '--store', 'redis://127.0.0.1:1']);
+    expect(await once(failed.process, 'close')).toEqual([1, null]);
+    expect(failed.output()).toContain("nothing answers at the store's address 127.0.0.1:1");
+  });
+
   test('explains itself, and names a wrong flag', async () => {
     const help = start(['--help']);
     expect(await once(help.process, 'close')).toEqual([0, null]);

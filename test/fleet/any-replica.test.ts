@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Person } from '../person.ts';
+import { BrowserTrace } from './browser-trace.ts';
 import { Orchestrator } from './orchestrator.ts';
-import { TracedAgent, type TracedRequest } from './traced-agent.ts';
 
 let fleet: Orchestrator;
 beforeAll(async () => {
@@ -9,17 +9,13 @@ beforeAll(async () => {
 });
 afterAll(() => fleet?.close());
 
-/** What the fleet was asked, in order. */
-const asked = ({ requests }: TracedAgent): TracedRequest[] =>
-  requests.filter(({ replica }) => replica !== undefined);
-
-const replicasOf = (agent: TracedAgent): (string | undefined)[] => asked(agent).map(({ replica }) => replica);
+const replicasOf = ({ served }: BrowserTrace): string[] => served.map(({ replica }) => replica);
 
 test('each step of a login and each request of its session is served by another replica', async () => {
-  const agent = new TracedAgent();
-  const person = new Person({ username: 'ada', agent });
+  const trace = new BrowserTrace();
+  const person = new Person({ username: 'ada', agent: trace.agent });
   expect((await person.signIn(fleet.url, '/auth/session')).status).toBe(200);
-  expect(asked(agent).map(({ url }) => url.pathname)).toEqual([
+  expect(trace.served.map(({ url }) => url.pathname)).toEqual([
     '/auth/login',
     '/auth/callback/identity',
     '/auth/callback/notebook',
@@ -36,42 +32,42 @@ test('each step of a login and each request of its session is served by another 
     expect(answer.status, `${name} after the logout`).toBe(401);
   }
   // Strict turns: whichever comes first, each is followed by the same other one.
-  const served = replicasOf(agent).slice(0, 4 + 12 + 1);
+  const served = replicasOf(trace).slice(0, 4 + 12 + 1);
   const [first, second, third] = served;
   expect(new Set([first, second, third])).toEqual(new Set(fleet.names));
   expect(served).toEqual(served.map((_, at) => [first, second, third][at % 3]));
-  await agent.close();
+  await trace.agent.close();
 });
 
 test('all replicas are replaced while a person is between the two providers, and the login completes', async () => {
   const former = fleet.names;
-  const agent = new TracedAgent();
+  const trace = new BrowserTrace();
   let replaced: string[] = [];
-  agent.onRequest = (url) => {
+  trace.onRequest = (url) => {
     if (url.origin !== fleet.simulators.notebook.issuer || replaced.length > 0) return undefined;
     const replacing = fleet.replaceAll();
     return replacing.then((names) => {
       replaced = names;
     });
   };
-  const person = new Person({ username: 'rosalind', agent });
+  const person = new Person({ username: 'rosalind', agent: trace.agent });
   const answer = await person.signIn(fleet.url, '/auth/session');
   expect(answer.status).toBe(200);
   const rosalind = fleet.simulators.people.find(({ username }) => username === 'rosalind');
   expect(answer.json()).toMatchObject({ user: { subject: rosalind?.subjects.identity } });
-  const served = replicasOf(agent);
+  const served = replicasOf(trace);
   expect(served).toHaveLength(4);
   for (const replica of served.slice(0, 2)) expect(former).toContain(replica);
   for (const replica of served.slice(2)) expect(replaced).toContain(replica);
   expect(replaced.filter((name) => former.includes(name))).toEqual([]);
-  await agent.close();
+  await trace.agent.close();
 });
 
 test('all replicas are replaced before each step of a login, and it completes', async () => {
-  const agent = new TracedAgent();
-  const person = new Person({ username: 'lise', agent });
-  agent.onRequest = (url) => (url.pathname.startsWith('/auth/callback/') ? fleet.replaceAll() : undefined);
+  const trace = new BrowserTrace();
+  const person = new Person({ username: 'lise', agent: trace.agent });
+  trace.onRequest = (url) => (url.pathname.startsWith('/auth/callback/') ? fleet.replaceAll() : undefined);
   expect((await person.signIn(fleet.url, '/auth/session')).status).toBe(200);
-  expect(new Set(replicasOf(agent)).size).toBe(4);
-  await agent.close();
+  expect(new Set(replicasOf(trace)).size).toBe(4);
+  await trace.agent.close();
 });

@@ -4,15 +4,15 @@ import type { SimulatorFacts } from '../../sim/simulators.ts';
 import { readTicket } from '../../src/session/ticket.ts';
 import { Person } from '../person.ts';
 import { openRawStore, type RawStore } from '../security/raw-store.ts';
+import { BrowserTrace } from './browser-trace.ts';
 import { Canaries } from './canaries.ts';
 import { type ConfigChange, Orchestrator } from './orchestrator.ts';
 import { startTokenWiretap, type TokenWiretap } from './token-wiretap.ts';
-import { TracedAgent } from './traced-agent.ts';
 
 let fleet: Orchestrator;
 let raw: RawStore;
 let taps: TokenWiretap[];
-const agent = new TracedAgent();
+const trace = new BrowserTrace();
 const canaries = new Canaries();
 const clientSecrets: string[] = [];
 
@@ -63,10 +63,10 @@ beforeAll(async () => {
 afterAll(async () => {
   raw?.close();
   await fleet?.close();
-  await Promise.all([agent.close(), ...taps.map((tap) => tap.close())]);
+  await Promise.all([trace.agent.close(), ...taps.map((tap) => tap.close())]);
 });
 
-const newPerson = (username: string): Person => new Person({ username, agent });
+const newPerson = (username: string): Person => new Person({ username, agent: trace.agent });
 const sessionStatus = async (person: Person, base: string = fleet.url): Promise<number> =>
   (await person.get(`${base}/auth/session`)).status;
 const ticketOf = (person: Person) => readTicket(person.cookies('localhost').get('__Host-coatcheck') ?? '');
@@ -75,17 +75,17 @@ const keyOf = (person: Person): string => `cc:s:{${ticketOf(person)?.sessionId}}
 /** Signs in as far as this address, and leaves. */
 async function leaveAt(person: Person, isThere: (url: URL) => boolean): Promise<void> {
   const left = new Error('the person leaves');
-  agent.onRequest = (url) => {
+  trace.onRequest = (url) => {
     if (isThere(url)) throw left;
     return undefined;
   };
   await expect(person.signIn(fleet.url)).rejects.toBe(left);
-  agent.onRequest = () => undefined;
+  trace.onRequest = () => undefined;
 }
 
 /** Everything secret that has passed between browser, gateway and providers. */
 function collectCanaries(): void {
-  for (const { url, headers } of agent.requests) {
+  for (const { url, headers } of trace.requests) {
     for (const { searchParams } of [url, new URL(headers.location ?? '', url)]) {
       for (const name of ['state', 'nonce', 'code', 'code_challenge']) {
         canaries.add(name, ...searchParams.getAll(name));

@@ -44,12 +44,9 @@ test('S-001 a callback in another browser is refused, no token request leaves, n
   expect(tokenRequests(stage)).toBe(0);
 });
 
-test('S-001 one who can write to the store cannot move a login to another browser', async () => {
+test('S-001 a made-up login cookie opens no login', async () => {
   const stage = await startStage();
-  const victim = newBrowser();
-  const mallory = newBrowser();
-  const callback = await callbackOf(mallory, stage);
-  await begin(victim, stage);
+  const callback = await callbackOf(newBrowser(), stage);
   const cookie = `${loginCookie}=l1.${'A'.repeat(43)}`;
   for (const forged of [cookie, `${loginCookie}=`, `${loginCookie}=v1.${'A'.repeat(43)}`]) {
     const answer = await newBrowser().get(callback.href, { headers: { cookie: forged } });

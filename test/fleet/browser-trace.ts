@@ -4,24 +4,36 @@ import { Agent, type Dispatcher } from 'undici';
 /** One request of a browser and the head of its answer. */
 export interface TracedRequest {
   readonly url: URL;
-  /** The replica that answered; `undefined` for answers that are not the fleet's. */
+  /** The replica that answered; `undefined` where it was somebody else. */
   readonly replica: string | undefined;
   readonly headers: IncomingHttpHeaders;
 }
 
-/** A browser's connections under observation: pass it to a `Person` as its agent. */
-export class TracedAgent extends Agent {
+/** What browsers ask, as it happens. */
+export class BrowserTrace {
   readonly requests: TracedRequest[] = [];
+  /** The connections under observation: pass them to each `Person`. */
+  readonly agent: Dispatcher;
   /** Called before each request is sent. What it returns is awaited; what it throws becomes the request's fault. */
   onRequest: (url: URL) => Promise<unknown> | undefined = () => undefined;
 
-  override dispatch(options: Agent.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
-    const url = new URL(options.path, options.origin);
-    const traced = this.#trace(url, handler);
-    const held = this.onRequest(url);
-    if (held === undefined) return super.dispatch(options, traced);
-    void held.then(() => super.dispatch(options, traced));
-    return true;
+  constructor() {
+    this.agent = new Agent().compose((dispatch) => (options, handler) => {
+      const url = new URL(options.path, options.origin);
+      const traced = this.#trace(url, handler);
+      const held = this.onRequest(url);
+      if (held === undefined) return dispatch(options, traced);
+      void held.then(() => dispatch(options, traced));
+      return true;
+    });
+  }
+
+  /** Those that replicas have answered. */
+  get served(): (TracedRequest & { readonly replica: string })[] {
+    return this.requests.flatMap((request) => {
+      const { replica } = request;
+      return replica === undefined ? [] : [{ ...request, replica }];
+    });
   }
 
   #trace(url: URL, handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler {
