@@ -39,11 +39,14 @@ const npm = (what, args) => {
   process.exit(1);
 };
 
-/** `npm ci` where packages are missing or older than the lock file. No package's own script runs. */
+/**
+ * Installs what the lock file says where packages are missing or older than it. Not by `npm ci`: that refuses a lock file that
+ * lacks optional packages for other platforms, which not every registry has. No package's own script runs.
+ */
 export const install = () => {
   const installed = changedMs(join(root, 'node_modules', '.package-lock.json'));
   if (installed >= changedMs(join(root, 'package-lock.json'))) return;
-  npm('Installing packages', ['ci', '--ignore-scripts']);
+  npm('Installing packages', ['install', '--no-save', '--ignore-scripts']);
 };
 
 /** `npm run build` where the result is missing or older than its source. */

@@ -15,10 +15,9 @@ export function testedRows(): Map<string, readonly string[]> {
       .filter((name) => name.endsWith('.test.ts') || name === 'store-contract.ts')
       .sort()) {
       const text = readFileSync(join(root, folder, file), 'utf8');
-      const names = text.matchAll(
-        /\b(?:test|describe|it)(?:\.each\([\s\S]*?\))?\(\s*(['"`])(S-\d{3}[^\n]*?)\1/g,
-      );
-      const numbers = [...names].flatMap(([, , name = '']) => name.match(/S-\d{3}/g) ?? []);
+      // A test's name is the only text that begins with a row's number.
+      const names = text.matchAll(/['"`](S-\d{3}\b[^'"`\n]*)/g);
+      const numbers = [...names].flatMap(([, name = '']) => name.match(/S-\d{3}/g) ?? []);
       for (const number of new Set(numbers))
         rows.set(number, [...(rows.get(number) ?? []), `${folder}/${file}`]);
     }

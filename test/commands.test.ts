@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
 import { Person } from './person.ts';
+import { throughProvider } from './provider-pages.ts';
 import { countCommands } from './redis-server.ts';
 import { startWorld, type World } from './world.ts';
 
@@ -107,27 +108,13 @@ async function signInWith(person: Person, oldCookie: string): Promise<void> {
   const start = await person.get(`${publicUrl}/auth/login?return_to=${returnTo}`, { kind: 'navigation' });
   let location = start.headers.location ?? '';
   while (!location.endsWith(returnTo)) {
-    const callback = await callbackAfter(person, location);
-    const login = `__Host-coatcheck-login=${person.cookies('localhost').get('__Host-coatcheck-login')}`;
+    const callback = (await throughProvider(person, location)).href;
+    const login = [...person.cookies('localhost')]
+      .map((pair) => pair.join('='))
+      .find((pair) => pair.includes('-login-'));
     const headers = { cookie: `${oldCookie}; ${login}` };
     const answer = await person.get(callback, { kind: 'navigation', headers });
     expect(answer.status).toBe(303);
     location = answer.headers.location ?? '';
   }
-}
-
-/** Goes through a provider's own pages, up to the address that leads back to us. */
-async function callbackAfter(person: Person, start: string): Promise<string> {
-  let url = new URL(start);
-  while (url.origin !== world.publicUrl) {
-    const page = await person.get(url.href, { kind: 'navigation' });
-    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-    const body = `person=${person.username}`;
-    const answer =
-      page.status === 200
-        ? await person.request('POST', url.href, { kind: 'navigation', headers, body })
-        : page;
-    url = new URL(answer.headers.location ?? '', url);
-  }
-  return url.href;
 }

@@ -127,8 +127,8 @@ const bad: readonly BadRow[] = [
   ],
   [
     'public path',
-    input({ app: { url: 'https://a.example.com', public: ['/a*b'] } }),
-    'app.public[0]: "/a*b"; expected path that begins with /, with * only at its end',
+    input({ app: { url: 'https://a.example.com', public: ['/a*'] } }),
+    'app.public[0]: "/a*"; expected path that begins with /, with * only as its last segment',
   ],
   [
     'inherited claim',

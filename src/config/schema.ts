@@ -201,8 +201,13 @@ const upstream = z
 const app = z.strictObject({
   url: about('Where everything leads that is not ours.', address),
   public: about(
-    'Paths that need no session: exact, or all below with a final `*`. Matched on the path alone.',
-    z.array(matching(/^\/[^?#*\\\s]*\*?$/, 'path that begins with /, with * only at its end')),
+    'Paths that need no session: exact, or all below with a final `/*`. Matched on the path alone.',
+    z.array(
+      matching(
+        /^\/(?:[^?#*\\\s]*|(?:[^?#*\\\s]*\/)?\*)$/,
+        'path that begins with /, with * only as its last segment',
+      ),
+    ),
   ).prefault([]),
   claims: about(
     'Claims, out of `session.claims`, that the app gets as `x-coatcheck-claim-<name>`.',

@@ -14,7 +14,7 @@ import {
   cookieValue,
   expiredCookie,
   loginCookie,
-  loginCookieName,
+  loginCookieNames,
   sessionCookie,
   sessionCookieName,
 } from './cookies.ts';
@@ -58,7 +58,7 @@ async function startLogin(coatcheck: Coatcheck, { headers, query }: AuthRequest)
     new URLSearchParams(query).get('return_to') ?? undefined,
     coatcheck.config.publicUrl,
   );
-  const secret = loginSecretOf(headers) ?? issueLoginSecret();
+  const secret = loginSecretsOf(headers)[0] ?? issueLoginSecret();
   const step = await coatcheck.login.begin(target, secret);
   if (step.kind !== 'redirect')
     throw new CoatcheckError('internal', { detail: 'a login was complete before it began' });
@@ -68,13 +68,13 @@ async function startLogin(coatcheck: Coatcheck, { headers, query }: AuthRequest)
 async function takeCallback(coatcheck: Coatcheck, request: AuthRequest): Promise<Answer> {
   const { headers, query, provider = '' } = request;
   refuseUnlessPage(headers);
-  const loginSecret = loginSecretOf(headers);
+  const loginSecrets = loginSecretsOf(headers);
   // Without the cookie this browser cannot have begun a login, so the store is not asked.
-  if (loginSecret === undefined)
+  if (loginSecrets.length === 0)
     throw new CoatcheckError('login_expired', { detail: 'a callback came without a login cookie' });
-  const step = await coatcheck.login.resume({ provider, query, loginSecret });
+  const step = await coatcheck.login.resume({ provider, query, loginSecrets });
   if (step.kind === 'redirect')
-    return redirect(step.location.href, [loginCookie(loginSecret.value, transactionLifetimeMs)]);
+    return redirect(step.location.href, [loginCookie(step.loginSecret.value, transactionLifetimeMs)]);
   const previousTicket = cookieValue(headers.cookie, sessionCookieName);
   const { ticket } = await coatcheck.sessions.create({
     user: step.user,
@@ -89,7 +89,7 @@ async function logOut(coatcheck: Coatcheck, { method, headers }: AuthRequest): P
   const value = cookieValue(headers.cookie, sessionCookieName);
   // If the store is away this throws: a logout that did not happen must not look like one.
   if (value !== undefined) await coatcheck.sessions.destroy(value);
-  const gone = redirect('/', [expiredCookie(sessionCookieName), expiredCookie(loginCookieName)]);
+  const gone = redirect('/', [sessionCookieName, ...loginCookieNames(headers.cookie)].map(expiredCookie));
   return { ...gone, headers: { ...gone.headers, 'clear-site-data': '"cache", "storage"' } };
 }
 
@@ -160,9 +160,8 @@ function refuseUnlessPage(headers: IncomingHttpHeaders): void {
   if (destination !== undefined && destination !== 'document') throw new CoatcheckError('origin_refused');
 }
 
-function loginSecretOf(headers: IncomingHttpHeaders): LoginSecret | undefined {
-  const value = cookieValue(headers.cookie, loginCookieName);
-  return value === undefined ? undefined : readLoginSecret(value);
+function loginSecretsOf({ cookie }: IncomingHttpHeaders): LoginSecret[] {
+  return loginCookieNames(cookie).flatMap((name) => readLoginSecret(cookieValue(cookie, name) ?? '') ?? []);
 }
 
 /** What a page may know. An allow-list: whatever is not named here stays inside. */

@@ -7,8 +7,15 @@
 /** Carries the ticket. A session cookie without Max-Age: its life is decided in the store. */
 export const sessionCookieName = '__Host-coatcheck';
 
-/** Carries the secret of the logins that this browser has under way. */
+/**
+ * Carries the secret of the logins that this browser has under way; the name goes on with `-` and a part of the secret. A
+ * browser has one, but for tabs that begin at the same moment, none of which knows of the others' cookie yet: under one
+ * name the last would overwrite the rest, and only its login could be finished.
+ */
 export const loginCookieName = '__Host-coatcheck-login';
+
+/** More login cookies than this are not looked at. */
+const loginCookieLimit = 16;
 
 const attributes = 'Path=/; Secure; HttpOnly; SameSite=Lax';
 
@@ -42,9 +49,16 @@ export function sessionCookie(ticket: string): string {
   return `${sessionCookieName}=${ticket}; ${attributes}`;
 }
 
+/** Names of the login cookies in a Cookie header. */
+export function loginCookieNames(header: string | undefined): string[] {
+  const names = (header ?? '').matchAll(/(?:^|; ?)(__Host-coatcheck-login-[\w-]{8})=/g);
+  return [...new Set([...names].map(([, name = '']) => name))].slice(0, loginCookieLimit);
+}
+
 /** Set-Cookie for the login secret, which lives as long as a transaction. */
 export function loginCookie(value: string, lifetimeMs: number): string {
-  return `${loginCookieName}=${value}; ${attributes}; Max-Age=${Math.floor(lifetimeMs / 1000)}`;
+  const name = `${loginCookieName}-${value.slice(-8)}`;
+  return `${name}=${value}; ${attributes}; Max-Age=${Math.floor(lifetimeMs / 1000)}`;
 }
 
 /** Set-Cookie that removes a cookie; the attributes are those that it was set with, or browsers would keep it. */

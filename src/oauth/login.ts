@@ -9,7 +9,7 @@ import type { Authorization, LoginSecret, TransactionStore } from './transaction
 /** What a step of a login leads to. */
 export type LoginStep =
   /** Send the browser to a provider. */
-  | { readonly kind: 'redirect'; readonly location: URL }
+  | { readonly kind: 'redirect'; readonly location: URL; readonly loginSecret: LoginSecret }
   /** Every provider has answered: write the session, then send the browser to `returnTo`. */
   | {
       readonly kind: 'complete';
@@ -24,8 +24,8 @@ export interface Callback {
   readonly provider: string;
   /** The raw query string, without `?`. */
   readonly query: string;
-  /** From the login cookie of the browser that called. */
-  readonly loginSecret: LoginSecret;
+  /** From the login cookies of the browser that called. */
+  readonly loginSecrets: readonly LoginSecret[];
 }
 
 /** Options of {@link Login}. */
@@ -66,15 +66,16 @@ export class Login {
     return telemetry.span('coatcheck.login.resume', attributes, () => this.#resume(callback));
   }
 
-  async #resume({ provider: name, query, loginSecret }: Callback): Promise<LoginStep> {
+  async #resume({ provider: name, query, loginSecrets }: Callback): Promise<LoginStep> {
     const { providers, transactions, telemetry, publicUrl } = this.#options;
     const position = providers.findIndex((provider) => provider.name === name);
     const provider = providers[position];
     if (provider === undefined)
       throw new CoatcheckError('not_found', { detail: 'a callback named an unknown provider' });
 
-    const transaction = await transactions.take(name, stateOf(query), loginSecret);
-    if (transaction === undefined) throw new CoatcheckError('login_expired', { shown: { provider: name } });
+    const taken = await transactions.take(name, stateOf(query), loginSecrets);
+    if (taken === undefined) throw new CoatcheckError('login_expired', { shown: { provider: name } });
+    const { transaction, loginSecret } = taken;
     const callbackUrl = new URL(`${publicUrl}/auth/callback/${name}?${query}`);
     const answer = await provider.redeem(callbackUrl, transaction);
     const answers = [...transaction.answers, answer];
@@ -109,7 +110,7 @@ export class Login {
     // The address first: a provider that cannot be reached must not leave a transaction behind.
     const location = await provider.authorizationUrl(transaction);
     await transactions.put(transaction, so.loginSecret);
-    return { kind: 'redirect', location };
+    return { kind: 'redirect', location, loginSecret: so.loginSecret };
   }
 
   /** The later provider must speak of the person that the first one named, by the claim that its `sameUser` rule names. */

@@ -74,7 +74,7 @@ test('the deadline spans headers and body', async () => {
   const startMs = performance.now();
   expect(await ask(() => undefined, 100)).toBe('provider_unavailable');
   expect(await ask((_request, response) => response.write('{'), 100)).toBe('provider_unavailable');
-  expect(performance.now() - startMs).toBeLessThan(2000);
+  expect(performance.now() - startMs).toBeLessThan(4000);
 });
 
 test('nobody listening is unavailable', async () => {

@@ -45,24 +45,30 @@ test('S-007 a transaction is handed out once', async () => {
   const { transactions } = start();
   const login = issueLoginSecret();
   await transactions.put(transaction, login);
-  expect(await transactions.take('first', 'state', login)).toEqual(transaction);
-  expect(await transactions.take('first', 'state', login)).toBeUndefined();
+  expect(await transactions.take('first', 'state', [login])).toEqual({ transaction, loginSecret: login });
+  expect(await transactions.take('first', 'state', [login])).toBeUndefined();
 });
 
 test('S-004 it is found by provider and state together', async () => {
   const { transactions } = start();
   const login = issueLoginSecret();
   await transactions.put(transaction, login);
-  expect(await transactions.take('second', 'state', login)).toBeUndefined();
-  expect(await transactions.take('first', 'other', login)).toBeUndefined();
-  expect(await transactions.take('first","state', '', login)).toBeUndefined();
-  expect(await transactions.take('first', 'state', login)).toEqual(transaction);
+  expect(await transactions.take('second', 'state', [login])).toBeUndefined();
+  expect(await transactions.take('first', 'other', [login])).toBeUndefined();
+  expect(await transactions.take('first","state', '', [login])).toBeUndefined();
+  expect(await transactions.take('first', 'state', [login])).toEqual({ transaction, loginSecret: login });
 });
 
 test('S-001 it opens with the secret of the browser that began the login, and no other', async () => {
   const { transactions } = start();
-  await transactions.put(transaction, issueLoginSecret());
-  expect(await transactions.take('first', 'state', issueLoginSecret())).toBeUndefined();
+  const [login, other, another] = [issueLoginSecret(), issueLoginSecret(), issueLoginSecret()];
+  await transactions.put(transaction, login);
+  expect(await transactions.take('first', 'state', [other, another])).toBeUndefined();
+  await transactions.put(transaction, login);
+  expect(await transactions.take('first', 'state', [other, login])).toEqual({
+    transaction,
+    loginSecret: login,
+  });
 });
 
 test('S-012 it is gone after ten minutes', async () => {
@@ -71,18 +77,21 @@ test('S-012 it is gone after ten minutes', async () => {
   await transactions.put(transaction, login);
   await transactions.put({ ...transaction, state: 'later' }, login);
   pass(transactionLifetimeMs - 1);
-  expect(await transactions.take('first', 'state', login)).toEqual(transaction);
+  expect(await transactions.take('first', 'state', [login])).toEqual({ transaction, loginSecret: login });
   pass(1);
-  expect(await transactions.take('first', 'later', login)).toBeUndefined();
+  expect(await transactions.take('first', 'later', [login])).toBeUndefined();
 });
 
 test('a login under way survives a change of keys; a withdrawn key ends it', async () => {
   const { transactions, withKeys } = start();
   const login = issueLoginSecret();
   await transactions.put(transaction, login);
-  expect(await withKeys(newKey, oldKey).take('first', 'state', login)).toEqual(transaction);
+  expect(await withKeys(newKey, oldKey).take('first', 'state', [login])).toEqual({
+    transaction,
+    loginSecret: login,
+  });
   await transactions.put(transaction, login);
-  expect(await withKeys(newKey).take('first', 'state', login)).toBeUndefined();
+  expect(await withKeys(newKey).take('first', 'state', [login])).toBeUndefined();
 });
 
 test('login secrets are 256 random bits, are read back, and nothing else is taken for one', () => {

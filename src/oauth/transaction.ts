@@ -57,12 +57,25 @@ export function readLoginSecret(value: string): LoginSecret | undefined {
   return encoded === undefined ? undefined : { value, secret: Buffer.from(encoded, 'base64url') };
 }
 
+/** A transaction with the secret of the browser that began it. */
+export interface TakenTransaction {
+  readonly transaction: Transaction;
+  readonly loginSecret: LoginSecret;
+}
+
 /** Keeps transactions in the store. */
 export interface TransactionStore {
   /** One command. */
   put(transaction: Transaction, login: LoginSecret): Promise<void>;
-  /** One command. `undefined` where there is none, where it was taken before, or where another browser began it. */
-  take(provider: string, state: string, login: LoginSecret): Promise<Transaction | undefined>;
+  /**
+   * One command. The transaction, and which of the browser's secrets opened it; `undefined` where there is none, where it was
+   * taken before, or where another browser began it.
+   */
+  take(
+    provider: string,
+    state: string,
+    logins: readonly LoginSecret[],
+  ): Promise<TakenTransaction | undefined>;
 }
 
 /** Transactions, sealed, on a session store. */
@@ -79,14 +92,18 @@ export function createTransactionStore(store: SessionStore, keyring: Keyring): T
       );
     },
 
-    async take(provider, state, { secret }) {
+    async take(provider, state, logins) {
       const id = transactionId(provider, state);
       const value = await store.takeOnce(id);
       if (value === undefined) return undefined;
       const nameEnd = 1 + (value[0] ?? 0);
       const sealed = { keyId: value.subarray(1, nameEnd).toString(), bytes: value.subarray(nameEnd) };
-      const plain = keyring.open(sealed, placeOf(id, secret));
-      return plain === undefined ? undefined : (JSON.parse(plain.toString()) as Transaction);
+      for (const loginSecret of logins) {
+        const plain = keyring.open(sealed, placeOf(id, loginSecret.secret));
+        if (plain !== undefined)
+          return { transaction: JSON.parse(plain.toString()) as Transaction, loginSecret };
+      }
+      return undefined;
     },
   };
 }

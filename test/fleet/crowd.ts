@@ -1,5 +1,6 @@
 import type { SimulatedPerson } from '../../sim/simulators.ts';
 import { Person } from '../person.ts';
+import { inParallel } from './in-parallel.ts';
 import type { Orchestrator } from './orchestrator.ts';
 
 /** A signed-in person, as load wants it: the cookie to send, and who must be seen. */
@@ -9,19 +10,9 @@ export interface Member {
   readonly cookie: string;
 }
 
-const atOnce = 10;
-
 /** Signs people in, ten at a time: those without a demo name, so that the fleet needs `extraPeople` ≥ `count`. */
 export async function signInCrowd(fleet: Orchestrator, count: number): Promise<Member[]> {
-  const waiting = fleet.simulators.people.slice(-count);
-  const crowd: Member[] = [];
-  const work = async (): Promise<void> => {
-    for (let person = waiting.pop(); person !== undefined; person = waiting.pop()) {
-      crowd.push(await signInMember(fleet, person));
-    }
-  };
-  await Promise.all(Array.from({ length: atOnce }, work));
-  return crowd;
+  return await inParallel(fleet.simulators.people.slice(-count), 10, (person) => signInMember(fleet, person));
 }
 
 /** Signs one person in; throws where that fails. */

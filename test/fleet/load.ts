@@ -35,6 +35,7 @@ export interface LoadReport {
   readonly unauthorized: string[];
   /** Any other status, and broken connections: what happened, in a line. */
   readonly failed: string[];
+  /** How long it has run. */
   seconds: number;
 }
 
@@ -123,7 +124,6 @@ export class Load {
     if (this.#stopped) return this.report;
     this.#stopped = true;
     await this.#workers;
-    this.report.seconds = (performance.now() - this.#startedAtMs) / 1000;
     await this.#pool.close();
     return this.report;
   }
@@ -163,6 +163,7 @@ export class Load {
       else this.report.failed.push(`${route.method} ${route.path}: ${String(error)}`);
     } finally {
       broken.clear();
+      this.report.seconds = (performance.now() - this.#startedAtMs) / 1000;
     }
   }
 

@@ -3,7 +3,7 @@ import type { Json } from '../fake-provider.ts';
 import type { Answer, Person } from '../person.ts';
 import { attempt, authorize, begin, newBrowser, outcome, type Stage, signedIn, startStage } from './stage.ts';
 
-const loginCookie = '__Host-coatcheck-login';
+const loginCookie = '__Host-coatcheck-login-AAAAAAAA';
 
 /** Starts a login and lets the provider answer; the callback is not delivered yet. */
 async function callbackOf(browser: Person, stage: Stage): Promise<URL> {
