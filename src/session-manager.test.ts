@@ -131,7 +131,9 @@ describe('load', () => {
     const id = readTicket(cookie)?.sessionId ?? '';
     const stale = await store.read(id);
     nowMs += idleTimeoutMs;
-    expect(await manager({ read: async () => stale }).load(cookie)).toEqual({ kind: 'none', why: 'unknown' });
+    const extend: SessionStore['extend'] = async (_id, idleDeadlineMs) => ({ kind: 'fresh', idleDeadlineMs });
+    const lagging = manager({ read: async () => stale, extend });
+    expect(await lagging.load(cookie)).toEqual({ kind: 'none', why: 'unknown' });
   });
 
   test('a fault of the store is thrown, never answered as no session', async () => {

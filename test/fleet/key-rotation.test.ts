@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { countLost, type Member, signInCrowd, signInMember } from './crowd.ts';
 import { describeLoad, Load } from './load.ts';
 import { Orchestrator } from './orchestrator.ts';
@@ -11,7 +11,7 @@ let fleet: Orchestrator;
 let crowd: Member[];
 beforeAll(async () => {
   fleet = await Orchestrator.start({
-    simulators: { extraPeople: 2 * people },
+    simulators: { extraPeople: 10 * people },
     config: () => ({ keys: [k1] }),
   });
   crowd = await signInCrowd(fleet, people);
@@ -23,23 +23,24 @@ const nobodyLost = (): Record<string, number> => Object.fromEntries(fleet.names.
 test('S-067 a new sealing key, rolled out under load while people sign in, signs nobody out', async () => {
   const systemsAudience = fleet.simulators.systems.audience;
   const load = new Load({ url: fleet.url, crowd, systemsAudience, concurrency: 8 });
+  onTestFinished(async () => void (await load.stop()));
   const newcomers: Member[] = [];
-  const waiting = fleet.simulators.people.slice(4, 4 + people);
   let rotating = true;
-  const signingIn = (async () => {
-    while (rotating) {
-      const person = waiting[newcomers.length % waiting.length];
-      if (person === undefined) throw new RangeError('nobody waits');
+  const rotate = async (): Promise<void> => {
+    // Every replica must know the new key before the first one seals with it.
+    await fleet.replaceAll({ keys: [k1, k2] });
+    await fleet.replaceAll({ keys: [k2, k1] });
+    rotating = false;
+  };
+  const keepSigningIn = async (): Promise<void> => {
+    for (const person of fleet.simulators.people.slice(4, -people)) {
+      if (!rotating) return;
       const member = await signInMember(fleet, person);
       newcomers.push(member);
       load.add(member);
     }
-  })();
-  // Every replica must know the new key before the first one seals with it.
-  await fleet.replaceAll({ keys: [k1, k2] });
-  await fleet.replaceAll({ keys: [k2, k1] });
-  rotating = false;
-  await signingIn;
+  };
+  await Promise.all([rotate(), keepSigningIn()]);
   const report = await load.stop();
   console.log(`keys rotated on 3 replicas, ${newcomers.length} signed in meanwhile: ${describeLoad(report)}`);
   expect(report).toMatchObject({ wrong: [], redirected: [], unauthorized: [], failed: [] });

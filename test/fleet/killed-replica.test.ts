@@ -1,6 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Pool } from 'undici';
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { openRawStore } from '../security/raw-store.ts';
-import { countLost, type Member, signInCrowd } from './crowd.ts';
+import { countLost, type Member, signInCrowd, signInMember } from './crowd.ts';
 import { describeLoad, Load } from './load.ts';
 import { Orchestrator } from './orchestrator.ts';
 
@@ -34,14 +35,20 @@ describe(`${people} people at work`, () => {
 
   test('notice nothing when each replica in turn gets SIGTERM and another takes its place', async () => {
     await begin();
+    const drainSeconds: number[] = [];
     for (const name of fleet.names) {
+      const toldAtMs = performance.now();
       expect(await fleet.end(name, 'SIGTERM')).toMatchObject({ code: 0 });
+      drainSeconds.push((performance.now() - toldAtMs) / 1000);
       await load.answers(500);
       await fleet.start();
       await load.answers(500);
     }
     const report = await load.stop();
-    console.log(`SIGTERM of 3 replicas in turn: ${describeLoad(report)}`);
+    const drains = drainSeconds.map((seconds) => seconds.toFixed(1)).join(', ');
+    console.log(`SIGTERM of 3 replicas in turn: ${describeLoad(report)}; they ended after ${drains} s`);
+    // The delay of a second, what is in flight, and the machine: but never the drain timeout of 25 s.
+    expect(Math.max(...drainSeconds)).toBeLessThan(10);
     expect(report).toMatchObject({ wrong: [], redirected: [], unauthorized: [], failed: [] });
     await expectEverySessionEverywhere();
   });
@@ -67,4 +74,28 @@ describe(`${people} people at work`, () => {
     expect(report).toMatchObject({ wrong: [], redirected: [], unauthorized: [] });
     await expectEverySessionEverywhere();
   });
+});
+
+test('a replica that gets SIGTERM answers what is in flight, however long it takes, and then ends', async () => {
+  const fleet = await Orchestrator.start({ replicas: 1 });
+  onTestFinished(() => fleet.close());
+  const [name = ''] = fleet.names;
+  const [ada] = fleet.simulators.people;
+  if (ada === undefined) throw new RangeError('nobody is there');
+  const { cookie } = await signInMember(fleet, ada);
+  const { adminUrl } = fleet.simulators;
+  await fetch(`${adminUrl}/faults/systems`, { method: 'PUT', body: '{"kind":"slow","delayMs":4000}' });
+  // Asked directly, over a connection that stays: so does a load balancer's.
+  const pool = new Pool(fleet.urlOf(name));
+  onTestFinished(() => pool.destroy());
+  const answering = pool.request({ method: 'GET', path: '/api/systems/echo', headers: { cookie } });
+  const reached = async (): Promise<unknown> => (await fetch(`${adminUrl}/requests`)).json();
+  await expect.poll(reached).toMatchObject({ 'systems GET /echo': 1 });
+  const ended = fleet.end(name, 'SIGTERM');
+  const answer = await answering;
+  expect([answer.statusCode, await answer.body.json()]).toMatchObject([200, { path: '/echo' }]);
+  const answeredAtMs = performance.now();
+  expect(await ended).toMatchObject({ code: 0 });
+  // Not only when the drain timeout of 25 s is over.
+  expect(performance.now() - answeredAtMs).toBeLessThan(5_000);
 });

@@ -113,10 +113,14 @@ export class Load {
     this.#crowd.push(member);
   }
 
-  /** Resolves when so many more calls have been answered. */
+  /** Resolves when so many more calls have been answered; throws where none has been for a minute. */
   async answers(count: number): Promise<void> {
     const wanted = this.report.answered + count;
-    while (this.report.answered < wanted) await delay(5);
+    for (let seen = -1, sinceMs = 0; this.report.answered < wanted; await delay(5)) {
+      if (this.report.answered > seen) [seen, sinceMs] = [this.report.answered, performance.now()];
+      if (performance.now() - sinceMs > 60_000)
+        throw new Error(`nothing moves: ${describeLoad(this.report)}`);
+    }
   }
 
   /** Lets the calls under way end. May be called again. */

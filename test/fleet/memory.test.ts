@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type Member, signInCrowd } from './crowd.ts';
 import { describeLoad, Load } from './load.ts';
 import { Orchestrator } from './orchestrator.ts';
@@ -24,6 +24,7 @@ const residentMiB = async (): Promise<number> => {
 test(`a replica that is warm grows by less than ${boundMiB} MiB in ${requests} requests`, async () => {
   const systemsAudience = fleet.simulators.systems.audience;
   const load = new Load({ url: fleet.url, crowd, systemsAudience, abortShare: 0.02, seed: 7 });
+  onTestFinished(async () => void (await load.stop()));
   // Compiled code, the heap's usual size and open connections come with the first requests and stay.
   await load.answers(10_000);
   const warm = await residentMiB();

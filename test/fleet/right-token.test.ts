@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { countLost, type Member, signInCrowd } from './crowd.ts';
 import { describeLoad, Load } from './load.ts';
 import { Orchestrator } from './orchestrator.ts';
@@ -24,6 +24,7 @@ test(`S-063 in ${calls} calls of ${people} people who break off now and then, ev
     abortShare: 0.05,
     seed: 63,
   });
+  onTestFinished(async () => void (await load.stop()));
   await load.answers(calls);
   const report = await load.stop();
   console.log(`3 replicas, ${people} people: ${describeLoad(report)}`);

@@ -7,6 +7,7 @@ import {
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-base';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { errorRegistry } from '../../src/errors.ts';
 import { exchangeBytes, type FakeUpstream, startFakeUpstream } from '../fake-upstream.ts';
 import { Person } from '../person.ts';
 import { throughProvider } from '../provider-pages.ts';
@@ -70,6 +71,7 @@ async function everyFlow(): Promise<void> {
   await world.redis.kill('SIGSTOP');
   for (const path of ['/auth/session', '/api/eln/echo', '/auth/login']) {
     await lise.get(`${publicUrl}${path}?code=${canary}`, { kind: 'navigation' });
+    await lise.get(`${publicUrl}${path}?code=${canary}`);
   }
   await world.redis.kill('SIGCONT');
 }
@@ -235,6 +237,10 @@ describe('S-133 nothing that is written down holds a secret', () => {
   test('S-134 S-133 no span', () => {
     const finished = spans.getFinishedSpans();
     expect(new Set(finished.map(({ name }) => name)).size).toBe(5);
+    // A fault is told by its code alone.
+    const faults = finished.flatMap(({ status }) => status.message ?? []);
+    expect(faults).toContain('store_unavailable');
+    expect(faults.filter((code) => !(code in errorRegistry))).toEqual([]);
     const text = JSON.stringify(
       finished.map(({ name, attributes, events, status, links, resource }) => [
         name,

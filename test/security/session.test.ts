@@ -1,3 +1,6 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Coatcheck } from '../../src/coatcheck.ts';
 import type { Gateway } from '../../src/gateway/server.ts';
@@ -243,6 +246,17 @@ test.fails('S-073 a header named like a part of every object is forwarded like a
     const answer = await anyone.get(`${world.publicUrl}/api/systems/echo`, { headers });
     expect(answer.status, name).toBeLessThan(500);
   }
+});
+
+test('S-073 nothing here needs __proto__: all of it works where Node has none', async () => {
+  const script = fileURLToPath(new URL('without-proto.ts', import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--disable-proto=delete',
+    '--import',
+    'tsx',
+    script,
+  ]);
+  expect(JSON.parse(stdout)).toEqual({ hasProto: false, statuses: [200, 200, 200, 303] });
 });
 
 test('S-074 a record of a newer format version is no session here, and stays as it is', async () => {
