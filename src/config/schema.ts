@@ -269,7 +269,7 @@ export const schema: z.ZodType<Config> = z.strictObject({
   listen: about('Where the process listens.', listen.prefault({})),
   store: about('The session store, which all replicas share.', store),
   keys: about(
-    'Keys that seal stored sessions: the first seals, all open. To rotate, put a new one first and drop the old one after `session.absoluteTimeout`.',
+    'Keys that seal stored sessions: the first seals, all open. To rotate, add the new one as the second everywhere, then make it the first everywhere, and drop the old one after `session.absoluteTimeout`.',
     z.array(key).min(1).max(16),
   ),
   session: about('How long sessions live and what they keep.', session.prefault({})),

@@ -315,7 +315,7 @@ describe('answers', () => {
     const rules = {
       kind: 'app',
       personal: false,
-      secret: undefined,
+      secrets: [],
       location: () => undefined,
       ownHeaders: {},
     } as const;

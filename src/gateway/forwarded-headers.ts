@@ -64,11 +64,11 @@ const ofThePage = /^(?:origin|referer|upgrade-insecure-requests|baggage)$|^sec-/
 /** Headers with one meaning each; two of them are two meanings. */
 const single: readonly string[] = ['host', 'content-type', 'content-length', 'origin'];
 
-const wellFormed: Readonly<Record<string, RegExp>> = {
-  'x-request-id': /^[A-Za-z0-9._-]{1,128}$/,
-  traceparent: /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/,
-  tracestate: /^[\x20-\x7e]{1,512}$/,
-};
+const wellFormed: ReadonlyMap<string, RegExp> = new Map([
+  ['x-request-id', /^[A-Za-z0-9._-]{1,128}$/],
+  ['traceparent', /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/],
+  ['tracestate', /^[\x20-\x7e]{1,512}$/],
+]);
 
 /**
  * Servers behind us map `-`, `_` and other characters onto each other (CGI), so names are compared in this form, and a
@@ -111,7 +111,7 @@ export function requestHeaders(rawHeaders: readonly string[], rules: RequestHead
     if (name !== plainName(name) || reserved.has(name) || hopByHop.has(name) || listed.has(name)) continue;
     if (untrusted.has(name) || untrustedPrefix.test(name)) continue;
     if (rules.kind === 'api' && ofThePage.test(name)) continue;
-    if (wellFormed[name]?.test(value) === false) continue;
+    if (wellFormed.get(name)?.test(value) === false) continue;
     headers.push(name, value);
   }
   for (const [name, value] of own) headers.push(name, value);
@@ -145,8 +145,8 @@ export interface ResponseHeaderRules {
   readonly kind: UpstreamKind;
   /** Whether the answer is for this person alone; then no cache keeps it. */
   readonly personal: boolean;
-  /** The token that the request carried: a header that repeats it is dropped. */
-  readonly secret: string | undefined;
+  /** What the request carried of secrets: a header that repeats one is dropped. */
+  readonly secrets: readonly string[];
   /** The value of `Location`, or undefined if it must not pass; see {@link rewriteLocation}. */
   readonly location: (value: string) => string | undefined;
   /** Added last; replace what the upstream sent. */
@@ -190,7 +190,7 @@ export function responseHeaders(
     for (const value of [values].flat()) {
       const passed = name === 'location' ? rules.location(value) : value;
       if (passed === undefined || !sendable(name, passed)) continue;
-      if (rules.secret === undefined || !passed.includes(rules.secret)) headers.push(name, passed);
+      if (!rules.secrets.some((secret) => passed.includes(secret))) headers.push(name, passed);
     }
   }
   for (const [name, value] of Object.entries(own)) headers.push(name, value);

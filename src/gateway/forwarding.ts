@@ -37,6 +37,8 @@ export interface ForwardingContext {
   /** Path and query at the upstream. */
   readonly path: string;
   readonly placement: Placement;
+  /** Values that the request carries and no answer may show. */
+  readonly secrets: readonly string[];
   readonly headersTimeoutMs: number;
   readonly bodyTimeoutMs: number;
   readonly resolve: (outcome: ForwardingOutcome) => void;
@@ -92,7 +94,7 @@ export class Forwarding implements Dispatcher.DispatchHandler {
     const list = responseHeaders(headers, {
       kind: placement.kind,
       personal: exchange.personal ?? true,
-      secret: exchange.bearer,
+      secrets: this.#context.secrets,
       location: (value) => rewriteLocation(value, path, placement),
       ownHeaders: exchange.responseHeaders ?? {},
     });

@@ -125,6 +125,7 @@ async function start(exchange: Exchange, { options, placement, pool }: Upstream)
       body,
       path,
       placement,
+      secrets: secretsOf(exchange, options),
       headersTimeoutMs: options.headersTimeoutMs,
       bodyTimeoutMs: options.bodyTimeoutMs,
       resolve,
@@ -132,6 +133,14 @@ async function start(exchange: Exchange, { options, placement, pool }: Upstream)
     });
     pool.dispatch({ method, path, headers, body: body ?? null }, forwarding);
   });
+}
+
+/** Shorter values of configured headers are names and the like, which answers may well contain. */
+const shortestSecret = 16;
+
+function secretsOf({ bearer }: Exchange, { headers }: ProxyOptions): string[] {
+  const configured = Object.values(headers).filter((value) => value.length >= shortestSecret);
+  return bearer === undefined ? configured : [bearer, ...configured];
 }
 
 function methodOf(request: IncomingMessage, methods: readonly string[]): Dispatcher.HttpMethod {

@@ -1,5 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import { securityHeaders } from './answer.ts';
 
 /** The limits of the public listener; `Config['limits']` fits. */
 export interface ServerLimits {
@@ -83,7 +84,7 @@ function answerMalformed(error: Error & { readonly code?: string }, socket: Sock
       `HTTP/1.1 ${status} ${title}`,
       'content-type: application/problem+json',
       `content-length: ${Buffer.byteLength(problem)}`,
-      'cache-control: no-store',
+      ...Object.entries(securityHeaders).map(([name, value]) => `${name}: ${value}`),
       'connection: close',
       '',
       problem,

@@ -12,6 +12,7 @@ import { parseRequestTarget, type RequestTarget } from './request-path.ts';
 import { forwardingRoutes, type Upstreams } from './routes.ts';
 import { send } from './send.ts';
 import { serverOptions } from './server-options.ts';
+import { watchUnusedConnections } from './unused-connections.ts';
 
 /** A running gateway. */
 export interface Gateway {
@@ -29,34 +30,45 @@ export async function startGateway(config: Config, options: CoatcheckOptions = {
   const upstreams = createUpstreams(config);
   let ready = false;
   const server = createServer({ coatcheck, upstreams, draining: () => !ready });
+  const unused = watchUnusedConnections(server.server);
   const admin = createAdmin({ coatcheck, ready: () => ready });
   const { listen, limits } = config;
-  const adminAddress = await admin.listen({ host: listen.adminHost, port: listen.adminPort });
-  const address = await server.listen({ host: listen.host, port: listen.port });
-  ready = true;
-  coatcheck.telemetry.log('gateway.started', { address, replica: listen.replicaName });
 
   async function close(): Promise<void> {
     coatcheck.telemetry.log('gateway.draining', { replica: listen.replicaName });
+    const wasReady = ready;
     ready = false;
-    await delay(limits.drainDelayMs);
+    if (wasReady) await delay(limits.drainDelayMs);
     const finished = server.close().then(() => closeUpstreams(upstreams));
+    unused.close();
+    // Node closes what is idle at first; what falls idle later would wait for its client.
+    const sweep = setInterval(() => server.server.closeIdleConnections(), 50);
     await Promise.race([finished, delay(limits.drainTimeoutMs, undefined, { ref: false })]);
+    clearInterval(sweep);
     server.server.closeAllConnections();
     await Promise.all([coatcheck.close(), admin.close()]);
     coatcheck.telemetry.log('gateway.stopped', { replica: listen.replicaName });
   }
 
-  let closing: Promise<void> | undefined;
-  return {
-    publicUrl: config.publicUrl,
-    address,
-    adminAddress,
-    close() {
-      closing ??= close();
-      return closing;
-    },
-  };
+  try {
+    const adminAddress = await admin.listen({ host: listen.adminHost, port: listen.adminPort });
+    const address = await server.listen({ host: listen.host, port: listen.port });
+    ready = true;
+    coatcheck.telemetry.log('gateway.started', { address, replica: listen.replicaName });
+    let closing: Promise<void> | undefined;
+    return {
+      publicUrl: config.publicUrl,
+      address,
+      adminAddress,
+      close() {
+        closing ??= close();
+        return closing;
+      },
+    };
+  } catch (fault) {
+    await close();
+    throw fault;
+  }
 }
 
 declare module 'fastify' {
@@ -74,24 +86,24 @@ interface ServerParts {
 
 function createServer({ coatcheck, upstreams, draining }: ServerParts): FastifyInstance {
   const { config, telemetry } = coatcheck;
+  const ownHeaders = constantHeaders(config);
   const server = fastify({
     ...serverOptions(config.limits),
     logger: false,
     genReqId: (request) => requestIdOf(request.headers['x-request-id']),
-    // Refusals before routing, such as malformed percent-encoding.
+    // Refusals before routing, such as malformed percent-encoding; no hook runs for them.
     frameworkErrors: (fault, request, reply) => {
       const { method, headers, id: requestId } = request;
+      reply.headers({ ...ownHeaders, 'x-request-id': requestId });
       send(reply, faultAnswer(coatcheck, { fault, method, headers, requestId, url: '/' }));
     },
   });
   server.server.maxConnections = config.limits.connections;
-  const ownHeaders = constantHeaders(config);
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', (_request, _payload, done) => done(null));
   server.decorateRequest('target', null as unknown as RequestTarget);
   server.addHook('onRequest', async (request, reply) => {
-    for (const [name, value] of Object.entries(ownHeaders)) reply.header(name, value);
-    reply.header('x-request-id', request.id);
+    reply.headers({ ...ownHeaders, 'x-request-id': request.id });
     if (draining()) reply.header('connection', 'close');
     request.target = acceptTarget(request.raw.url);
   });

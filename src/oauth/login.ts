@@ -61,9 +61,7 @@ export class Login {
 
   /** Goes on where a provider sent the browser back: asks the next one, or is complete. Two store commands, or one. */
   async resume(callback: Callback): Promise<LoginStep> {
-    const { telemetry } = this.#options;
-    const attributes = { 'coatcheck.provider': callback.provider };
-    return telemetry.span('coatcheck.login.resume', attributes, () => this.#resume(callback));
+    return this.#options.telemetry.span('coatcheck.login.resume', {}, () => this.#resume(callback));
   }
 
   async #resume({ provider: name, query, loginSecrets }: Callback): Promise<LoginStep> {
@@ -138,7 +136,7 @@ export class Login {
       });
     }
     const kept = this.#options.claims.flatMap((name): [string, string][] => {
-      const value = first.claims[name];
+      const value = Object.hasOwn(first.claims, name) ? first.claims[name] : undefined;
       return value === undefined ? [] : [[name, value]];
     });
     return { issuer: first.tokens.issuer, subject: first.tokens.subject, claims: new Map(kept) };
