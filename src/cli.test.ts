@@ -187,7 +187,7 @@ describe('keys generate', () => {
     expect(keys.map((key) => key?.secret.length)).toEqual([32, 32]);
     expect(keys[0]?.secret).not.toEqual(keys[1]?.secret);
     expect(keys[1]?.id).toBe('k-2');
-    expect(made[0]?.err).toMatch(/^coatcheck: put it first/);
+    expect(made[0]?.err).toMatch(/^coatcheck: beside an older key: put it second/);
   });
 });
 

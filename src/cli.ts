@@ -112,7 +112,10 @@ const generateKey = (id: string, io: CliIo): number => {
     return usage;
   }
   io.stdout(stringify({ keys: [{ id, secret: randomBytes(32).toString('base64') }] }));
-  say(io, 'put it first under keys and keep the older ones until session.absoluteTimeout has passed');
+  say(
+    io,
+    'beside an older key: put it second at every replica, then first, and drop the older one when session.absoluteTimeout has passed',
+  );
   return 0;
 };
 

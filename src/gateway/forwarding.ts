@@ -129,6 +129,7 @@ export class Forwarding implements Dispatcher.DispatchHandler {
     if (this.#over) return;
     const { statusCode: status, writableFinished } = this.#response;
     this.#end();
+    if (!writableFinished) this.#abort();
     this.#context.resolve(writableFinished ? { kind: 'answered', status } : { kind: 'client-gone' });
   }
 
@@ -145,6 +146,7 @@ export class Forwarding implements Dispatcher.DispatchHandler {
   #fail(fault: CoatcheckError): void {
     if (this.#over) return;
     this.#end();
+    this.#abort();
     if (this.#response.headersSent) {
       this.#response.destroy();
       this.#context.resolve({ kind: 'cut', status: this.#response.statusCode, fault });
@@ -158,8 +160,11 @@ export class Forwarding implements Dispatcher.DispatchHandler {
   #end(): void {
     this.#over = true;
     clearTimeout(this.#timer);
-    this.#controller?.abort(new CoatcheckError('upstream_unavailable'));
     this.#context.body?.destroy();
+  }
+
+  #abort(): void {
+    this.#controller?.abort(new CoatcheckError('upstream_unavailable'));
   }
 }
 

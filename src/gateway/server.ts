@@ -90,6 +90,8 @@ function createServer({ coatcheck, upstreams, draining }: ServerParts): FastifyI
   const server = fastify({
     ...serverOptions(config.limits),
     logger: false,
+    // What comes while we close is answered as usual; balancers have been told by then.
+    return503OnClosing: false,
     genReqId: (request) => requestIdOf(request.headers['x-request-id']),
     // Refusals before routing, such as malformed percent-encoding; no hook runs for them.
     frameworkErrors: (fault, request, reply) => {
