@@ -1,6 +1,6 @@
 /** Child processes that never outlive us, each with a log file of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, createWriteStream, openSync, readFileSync } from 'node:fs';
+import { closeSync, createWriteStream, existsSync, openSync, readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -69,8 +69,9 @@ export function typescriptCommand(file: string, ...args: string[]): [string, ...
   return [process.execPath, '--disable-warning=ExperimentalWarning', '--import', 'tsx', file, ...args];
 }
 
-/** The last lines of a child's log: for the message that says it died. */
+/** The last lines of a child's log: for the message that says it died. None where the log has been removed already. */
 export function logTail(logFile: string, lines = 5): string[] {
+  if (!existsSync(logFile)) return [];
   return readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-lines);
 }
 

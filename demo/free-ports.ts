@@ -1,4 +1,4 @@
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { createServer, type Server } from 'node:net';
 
 /** Listens for a moment. `absent`: this machine has no such address. */
 async function hold(port: number, host: string): Promise<Server | 'taken' | 'absent'> {
@@ -15,17 +15,31 @@ async function hold(port: number, host: string): Promise<Server | 'taken' | 'abs
 
 const release = (server: Server): Promise<void> => new Promise((resolve) => server.close(() => resolve()));
 
-/** Distinct free ports on 127.0.0.1: held all at once, so that none comes twice. */
+/** Below the ports that systems give to outgoing connections and to listeners on port 0, which would come in between. */
+const range = { first: 10_000, count: 20_000 };
+
+/** Where this process looks next: not where others look, nor where it has looked a moment ago. */
+let position = (process.pid * 97) % range.count;
+
+/** Distinct free ports on 127.0.0.1, none of which is likely to be taken before it is used. */
 export async function freePorts(count: number): Promise<number[]> {
-  const held: Server[] = [];
-  while (held.length < count) {
-    const server = await hold(0, '127.0.0.1');
-    if (typeof server === 'string') throw new Error('no port is free on 127.0.0.1');
-    held.push(server);
+  const ports: number[] = [];
+  for (let tries = 0; ports.length < count && tries < range.count; tries += 1) {
+    const port = range.first + position;
+    position = (position + 1) % range.count;
+    const server = await hold(port, '127.0.0.1');
+    if (typeof server === 'string') continue;
+    await release(server);
+    ports.push(port);
   }
-  const ports = held.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(held.map(release));
+  if (ports.length < count) throw new Error('no port is free on 127.0.0.1');
   return ports;
+}
+
+/** One such port. */
+export async function freePort(): Promise<number> {
+  const [port = 0] = await freePorts(1);
+  return port;
 }
 
 /** `wanted`, or the next port above it, that is free on both addresses that browsers try for `localhost`. */

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
+import { freePort } from '../demo/free-ports.ts';
 import { createApp } from '../examples/fastify.ts';
 import { type Simulators, startSimulators } from '../sim/simulators.ts';
 import { Person } from './person.ts';
-import { freePort, usualConfig } from './world.ts';
+import { usualConfig } from './world.ts';
 
 let directory: string;
 let publicUrl: string;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { createServer } from 'node:net';
 import { Writable } from 'node:stream';
+import { freePort } from '../demo/free-ports.ts';
 import { type Simulators, type SimulatorsOptions, startSimulators } from '../sim/simulators.ts';
 import type { CoatcheckOptions } from '../src/coatcheck.ts';
 import { type Config, parseConfig } from '../src/config.ts';
@@ -136,14 +136,4 @@ function collect(lines: string[]): Writable {
       done();
     },
   });
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new TypeError('no port');
-  return address.port;
 }

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { createClient } from '@redis/client';
 import { afterEach, describe, expect, test } from 'vitest';
-import { freePort, type RedisServer, startRedisServer } from '../../test/redis-server.ts';
+import { freePort } from '../../demo/free-ports.ts';
+import { type RedisServer, startRedisServer } from '../../test/redis-server.ts';
 import { newSessionId } from '../../test/store-contract.ts';
 import { CoatcheckError } from '../errors.ts';
 import {

@@ -208,7 +208,8 @@ describe('the workbench in a browser', () => {
     const cookies = await context.cookies(fleet.url);
     expect(
       cookies.every(
-        ({ name, httpOnly, secure }) => /^__Host-coatcheck(-login)?$/.test(name) && httpOnly && secure,
+        ({ name, httpOnly, secure }) =>
+          /^__Host-coatcheck(-login-[\w-]{8})?$/.test(name) && httpOnly && secure,
       ),
     ).toBe(true);
     expect(Math.max(...cookies.map(({ value }) => value.length))).toBeLessThan(64);

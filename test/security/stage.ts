@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { Writable } from 'node:stream';
 import { onTestFinished } from 'vitest';
+import { freePort } from '../../demo/free-ports.ts';
 import type { CoatcheckOptions } from '../../src/coatcheck.ts';
 import { parseConfig } from '../../src/config.ts';
 import { type Gateway, startGateway } from '../../src/gateway/server.ts';
 import { type FakeProvider, type Json, startFakeProvider } from '../fake-provider.ts';
 import { type Answer, Person } from '../person.ts';
-import { freePort } from '../redis-server.ts';
 
 /** One gateway and its scripted providers, for one test. */
 export interface Stage {
