@@ -39,11 +39,14 @@ const configTable = (rows: readonly ConfigRow[]): string =>
 
 const configSections = (): string => {
   const rows = describeConfig();
+  const hasParts = ({ key }: ConfigRow): boolean =>
+    rows.some((other) => /^[.[]/.test(other.key.slice(key.length)) && other.key.startsWith(key));
   const sections = rows.filter(({ key }) => !/[.[]/.test(key));
   return sections
     .map((section) => {
       const inner = rows.filter(
-        ({ key }) => key.startsWith(`${section.key}.`) || key.startsWith(`${section.key}[`),
+        (row) =>
+          (row.key.startsWith(`${section.key}.`) || row.key.startsWith(`${section.key}[`)) && !hasParts(row),
       );
       const head = `## \`${section.key}\`\n\n`;
       if (inner.length === 0) return `${head}${configTable([section])}`;

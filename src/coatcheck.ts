@@ -4,6 +4,7 @@ import { Login } from './oauth/login.ts';
 import { createProvider } from './oauth/provider.ts';
 import { createTransactionStore } from './oauth/transaction.ts';
 import { createMemoryStore } from './session/memory-store.ts';
+import { NearCache } from './session/near-cache.ts';
 import { observeStore } from './session/observed-store.ts';
 import { createRedisConnection } from './session/redis-connection.ts';
 import { createRedisStore } from './session/redis-store.ts';
@@ -50,14 +51,25 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     ...(config.keys[0] === undefined ? {} : { referenceKey: config.keys[0].secret }),
     ...(logDestination === undefined ? {} : { destination: logDestination }),
   });
-  const { store, connected } = await openStore(config, options, telemetry);
+  const { store, connected, start } = openStore(config, options, telemetry);
   const keyring = createKeyring(config.keys);
+  const { mode, ...size } = config.store.nearCache;
+  const sessions = new SessionManager({
+    store,
+    keyring,
+    telemetry,
+    now,
+    nearCache: new NearCache({ ...size, now }),
+    cacheMode: mode,
+    ...config.session,
+  });
+  await start();
   return {
     config,
     telemetry,
     now,
     storeConnected: connected,
-    sessions: new SessionManager({ store, keyring, telemetry, now, ...config.session }),
+    sessions,
     login: new Login({
       providers: config.login.map((name) => providerOf(config, name, { telemetry, now })),
       configs: config.providers,
@@ -89,13 +101,11 @@ function providerOf(
 interface OpenedStore {
   readonly store: SessionStore;
   readonly connected: () => boolean;
+  /** Connects; to be called when everybody who listens does so. */
+  readonly start: () => Promise<void>;
 }
 
-async function openStore(
-  config: Config,
-  options: CoatcheckOptions,
-  telemetry: Telemetry,
-): Promise<OpenedStore> {
+function openStore(config: Config, options: CoatcheckOptions, telemetry: Telemetry): OpenedStore {
   const { now = Date.now } = options;
   const observed = (store: SessionStore): SessionStore =>
     observeStore(store, (operation, outcome, seconds) =>
@@ -105,7 +115,7 @@ async function openStore(
     options.store ?? (config.store.url.startsWith('memory:') ? createMemoryStore({ now }) : undefined);
   if (own !== undefined) {
     telemetry.metrics.storeUp.set(1);
-    return { store: observed(own), connected: () => true };
+    return { store: observed(own), connected: () => true, start: async () => undefined };
   }
   const connection = createRedisConnection({
     url: config.store.url,
@@ -114,8 +124,10 @@ async function openStore(
       telemetry.metrics.storeUp.set(connected ? 1 : 0);
       telemetry.log(connected ? 'store.available' : 'store.unavailable');
     },
+    onTracking(tracking) {
+      if (!tracking && config.store.nearCache.mode === 'tracked') telemetry.log('store.untracked');
+    },
   });
-  await connection.start();
   const store = createRedisStore({ connection, keyPrefix: config.store.keyPrefix, now });
-  return { store: observed(store), connected: () => connection.connected };
+  return { store: observed(store), connected: () => connection.connected, start: () => connection.start() };
 }

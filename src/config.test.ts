@@ -19,7 +19,9 @@ describe('a valid configuration', () => {
         url: 'rediss://apps:canary-store@sessions.example.com:6379',
         deadlineMs: 250,
         keyPrefix: 'cc:',
+        nearCache: { mode: 'tracked', maximumAgeMs: 30_000, maximumEntries: 10_000 },
       },
+      outage: { default: { policy: 'fail-closed' }, routes: {} },
       keys: [{ id: 'k1', secret: Buffer.from('canary-key-0123456789-0123456789-') }],
       session: { idleTimeoutMs: 3_600_000, absoluteTimeoutMs: 43_200_000, claims: ['name', 'email'] },
       providers: {

@@ -10,6 +10,7 @@ import { type ConfigProblem, problemLine, problemsOf } from './config/problem.ts
 import { type ResolveContext, resolve } from './config/resolve.ts';
 import { schema } from './config/schema.ts';
 import { CoatcheckError } from './errors.ts';
+import type { OutagePolicy } from './policy.ts';
 
 export { type ConfigRow, describeConfig, jsonSchema, printable } from './config/description.ts';
 export { type ConfigProblem, problemLine } from './config/problem.ts';
@@ -31,6 +32,7 @@ export interface Config {
   upstreams: Record<string, UpstreamConfig>;
   /** The app behind the gateway. Default: none. */
   app?: AppConfig;
+  outage: OutageConfig;
   limits: LimitsConfig;
   log: LogConfig;
 }
@@ -57,6 +59,28 @@ export interface StoreConfig {
   deadlineMs: number;
   /** Default: `cc:`. */
   keyPrefix: string;
+  nearCache: NearCacheConfig;
+}
+
+/** Sessions kept in the process, so that the usual request asks the store nothing. */
+export interface NearCacheConfig {
+  /**
+   * `tracked`: where the store tells of changes, else off. `dangerously-untracked`: also where it does not; a session that
+   * was ended elsewhere is served for up to the maximum age. Default: `tracked`.
+   */
+  mode: 'tracked' | 'dangerously-untracked' | 'off';
+  /** ms. Default: 30 s. */
+  maximumAgeMs: number;
+  /** Default: 10,000. */
+  maximumEntries: number;
+}
+
+/** What happens while the store does not answer, by path. */
+export interface OutageConfig {
+  /** Where no route matches. Default: fail-closed. */
+  default: OutagePolicy;
+  /** By path, or prefix with a final `/*`; the longest match decides. Has no prototype. Default: none. */
+  routes: Record<string, OutagePolicy>;
 }
 
 /** One server key. */

@@ -2,9 +2,10 @@ import type { FastifyPluginAsync, FastifyRequest } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import type { Coatcheck } from './coatcheck.ts';
 import { CoatcheckError } from './errors.ts';
-import { authRoutes, refuseUnlessOurs, sessionOf } from './gateway/auth-routes.ts';
+import { authRoutes, refuseUnlessOurs } from './gateway/auth-routes.ts';
 import { faultAnswer, tokenUnavailable } from './gateway/fault-answer.ts';
 import { send } from './gateway/send.ts';
+import { accessSession, requireSession, type SessionAccess } from './gateway/session-access.ts';
 import type { Session } from './session/session.ts';
 
 /** What a Fastify handler can ask about its request. */
@@ -80,15 +81,16 @@ export const fastifyCoatcheck: FastifyPluginAsync<FastifyCoatcheckOptions> = fas
 });
 
 function requestCoatcheck(coatcheck: Coatcheck, request: FastifyRequest): RequestCoatcheck {
-  let loading: Promise<Session | undefined> | undefined;
-  const session = (): Promise<Session | undefined> => {
-    loading ??= sessionOf(coatcheck, request.headers);
-    return loading;
+  let accessing: Promise<SessionAccess> | undefined;
+  const access = (): Promise<SessionAccess> => {
+    const path = (request.raw.url ?? '/').split('?', 1)[0] ?? '/';
+    accessing ??= accessSession(coatcheck, request.headers, path);
+    return accessing;
   };
-  const requireOwnSession = async (): Promise<Session> => {
-    const found = await session();
-    if (found === undefined) throw new CoatcheckError('no_session');
-    return found;
+  const requireOwnSession = async (): Promise<Session> => requireSession(await access());
+  const session = async (): Promise<Session | undefined> => {
+    const { kind } = await access();
+    return kind === 'session' || kind === 'stale' ? requireOwnSession() : undefined;
   };
   return {
     session,

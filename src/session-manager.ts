@@ -1,4 +1,5 @@
 import { CoatcheckError } from './errors.ts';
+import type { NearCache, Verified } from './session/near-cache.ts';
 import type { Keyring } from './session/seal.ts';
 import {
   extensionIntervalMs,
@@ -42,6 +43,13 @@ export interface SessionManagerOptions {
   readonly idleTimeoutMs: number;
   /** A session ends this long after sign-in, whatever happens. */
   readonly absoluteTimeoutMs: number;
+  /** Remembers opened sessions in this process. Default: every load asks the store, and no outage can be bridged. */
+  readonly nearCache?: NearCache;
+  /**
+   * Whether loads are answered from the near cache: where the store tells of changes, also where it does not, or never (it
+   * then only bridges outages). Default `tracked`.
+   */
+  readonly cacheMode?: 'tracked' | 'dangerously-untracked' | 'off';
   /** Unix time in ms. Default `Date.now`. */
   readonly now?: () => number;
 }
@@ -57,6 +65,7 @@ export class SessionManager {
   constructor(options: SessionManagerOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    if (options.nearCache !== undefined) follow(options.nearCache, options.store);
   }
 
   /** Writes a session under a new ticket, once, and ends the one before it. At most four store commands. */
@@ -114,24 +123,62 @@ export class SessionManager {
 
   /** Ends the session of a cookie value, everywhere and at once. True if there was one. At most three commands. */
   async destroy(cookieValue: string): Promise<boolean> {
-    const { store, telemetry } = this.#options;
+    const { store, telemetry, nearCache } = this.#options;
     const ticket = readTicket(cookieValue);
     if (ticket === undefined) return false;
-    const session = await this.#read(ticket);
+    const session = nearCache?.get(ticket.sessionId) ?? (await this.#read(ticket));
+    // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
+    nearCache?.invalidate(ticket.sessionId);
     const existed = await store.destroy(ticket.sessionId);
+    nearCache?.invalidate(ticket.sessionId);
     if (typeof session !== 'string') await store.indexRemove(userIndex(session.user), ticket.sessionId);
     if (existed)
       telemetry.log('session.destroyed', { session: telemetry.sessionReference(ticket.sessionId) });
     return existed;
   }
 
+  /** What this replica last read of a session that is not past its own deadlines; for outages of the store. No command. */
+  lastVerified(cookieValue: string): Verified | undefined {
+    const ticket = readTicket(cookieValue);
+    const verified =
+      ticket === undefined ? undefined : this.#options.nearCache?.lastVerified(ticket.sessionId);
+    return verified !== undefined && isLive(verified.session, this.#now()) ? verified : undefined;
+  }
+
   async #load(cookieValue: string): Promise<LoadResult> {
     const ticket = readTicket(cookieValue);
     if (ticket === undefined) return { kind: 'none', why: 'malformed' };
-    const found = await this.#read(ticket);
+    const found = this.#cached(ticket) ?? (await this.#fetch(ticket));
     if (typeof found === 'string') return { kind: 'none', why: found };
     const session = await this.#extend(found);
     return session === undefined ? { kind: 'none', why: 'unknown' } : { kind: 'session', session };
+  }
+
+  #cached(ticket: Ticket): Session | undefined {
+    const session = this.#options.nearCache?.get(ticket.sessionId);
+    return session !== undefined && isLive(session, this.#now()) ? session : undefined;
+  }
+
+  /** Reads, and keeps what was read. */
+  async #fetch(ticket: Ticket): Promise<Session | 'unknown' | 'unreadable'> {
+    const { nearCache } = this.#options;
+    const filling = nearCache?.begin(ticket.sessionId, this.#mayAnswer());
+    try {
+      const found = await this.#read(ticket);
+      if (typeof found === 'string') filling?.drop();
+      else filling?.keep(found);
+      return found;
+    } finally {
+      filling?.abandon();
+    }
+  }
+
+  /** Whether what is read now may answer later loads. */
+  #mayAnswer(): boolean {
+    const { cacheMode = 'tracked', store } = this.#options;
+    return (
+      cacheMode === 'dangerously-untracked' || (cacheMode === 'tracked' && store.changes?.watching() === true)
+    );
   }
 
   /** One command: what the store has under this ticket, opened. */
@@ -150,12 +197,13 @@ export class SessionManager {
 
   /** Moves the idle deadline when that is worth a write. `undefined` where the session has ended meanwhile. */
   async #extend(session: Session): Promise<Session | undefined> {
-    const { store, telemetry, idleTimeoutMs } = this.#options;
+    const { store, telemetry, idleTimeoutMs, nearCache } = this.#options;
     const minimumGainMs = extensionIntervalMs(idleTimeoutMs);
     const idleDeadlineMs = Math.min(this.#now() + idleTimeoutMs, session.absoluteDeadlineMs);
     if (idleDeadlineMs - session.idleDeadlineMs < minimumGainMs) return session;
     try {
       const result = await store.extend(session.id, idleDeadlineMs, minimumGainMs);
+      nearCache?.invalidate(session.id);
       return result.kind === 'gone' ? undefined : { ...session, idleDeadlineMs: result.idleDeadlineMs };
     } catch (error) {
       // The session was read a moment ago and is valid; that it could not be prolonged does not change that.
@@ -164,4 +212,13 @@ export class SessionManager {
       return session;
     }
   }
+}
+
+/** Lets the cache hear of every change that the store tells. */
+function follow(nearCache: NearCache, store: SessionStore): void {
+  store.changes?.listen((change) => {
+    if (change.kind === 'changed') nearCache.invalidate(change.sessionId);
+    else if (change.kind === 'cleared') nearCache.clear();
+    else nearCache.doubt();
+  });
 }

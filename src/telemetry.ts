@@ -19,6 +19,7 @@ export type LogEvent =
   | 'gateway.defect'
   | 'store.available'
   | 'store.unavailable'
+  | 'store.untracked'
   | 'session.created'
   | 'session.destroyed'
   | 'session.unreadable'
@@ -39,6 +40,10 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'gateway.defect': ['error', 'request ended in a fault that no rule foresaw'],
   'store.available': ['info', 'the session store answers'],
   'store.unavailable': ['error', 'the session store does not answer'],
+  'store.untracked': [
+    'warn',
+    'the store tells of no changes (CLIENT TRACKING): the near cache is off, every request asks the store',
+  ],
   'session.created': ['info', 'a person has signed in'],
   'session.destroyed': ['info', 'a person has signed out'],
   'session.unreadable': ['warn', 'a stored session could not be opened and counts as none'],
@@ -79,6 +84,7 @@ export interface Metrics {
   readonly storeSeconds: Histogram<'operation' | 'outcome'>;
   readonly storeUp: Gauge;
   readonly sessionLoads: Counter<'outcome'>;
+  readonly outageDecisions: Counter<'decision'>;
   readonly logins: Counter<'outcome'>;
   readonly providerSeconds: Histogram<'provider' | 'outcome'>;
   readonly upstreamSeconds: Histogram<'upstream' | 'outcome'>;
@@ -261,6 +267,12 @@ function createMetrics(registry: Registry): Metrics {
       name: 'coatcheck_session_loads_total',
       help: 'Session look-ups by outcome.',
       labelNames: ['outcome'],
+    }),
+    outageDecisions: new Counter({
+      registers,
+      name: 'coatcheck_outage_decisions_total',
+      help: 'Requests that the store had no answer for, by what the outage policy made of them.',
+      labelNames: ['decision'],
     }),
     logins: new Counter({
       registers,

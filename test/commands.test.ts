@@ -3,14 +3,14 @@ import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
 import { Person } from './person.ts';
 import { throughProvider } from './provider-pages.ts';
 import { countCommands } from './redis-server.ts';
-import { startWorld, type World } from './world.ts';
+import { startWorld, type World, withoutNearCache } from './world.ts';
 
 let world: World;
 let app: FakeUpstream;
 beforeAll(async () => {
   app = await startFakeUpstream();
   world = await startWorld({
-    config: (input) => ({ ...input, app: { url: app.url, public: ['/assets/*'] } }),
+    config: (input) => ({ ...withoutNearCache(input), app: { url: app.url, public: ['/assets/*'] } }),
   });
   // Redis learns the scripts from the first of everything; from the second on the usual counts show.
   const first = await world.signIn('rosalind');

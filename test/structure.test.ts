@@ -29,13 +29,17 @@ const graph = importGraph();
 const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'session/': [/^errors\.ts$/],
   'oauth/': [/^session\//, /^(?:errors|config|telemetry)\.ts$/],
-  'config/': [/^(?:errors|config)\.ts$/],
-  'config.ts': [/^config\//, /^errors\.ts$/],
+  'config/': [/^(?:errors|config|policy)\.ts$/],
+  'config.ts': [/^config\//, /^(?:errors|policy)\.ts$/],
+  'policy.ts': [],
   'session-manager.ts': [/^session\//, /^(?:errors|telemetry)\.ts$/],
   'telemetry.ts': [/^errors\.ts$/],
   'errors.ts': [],
   'coatcheck.ts': [/^(?:session|oauth)\//, /^(?:config|errors|telemetry|session-manager)\.ts$/],
-  'gateway/': [/^(?:session|oauth)\//, /^(?:coatcheck|config|errors|telemetry|session-manager|fastify)\.ts$/],
+  'gateway/': [
+    /^(?:session|oauth)\//,
+    /^(?:coatcheck|config|errors|policy|telemetry|session-manager|fastify)\.ts$/,
+  ],
 };
 
 test.each(Object.entries(allowed))('imports point one way: %s', (part, patterns) => {

@@ -137,3 +137,8 @@ function collect(lines: string[]): Writable {
     },
   });
 }
+
+/** The same configuration with every load asking the store; for what is about the store itself. */
+export function withoutNearCache(input: ConfigInput): ConfigInput {
+  return { ...input, store: { ...(input.store as ConfigInput), nearCache: { mode: 'off' } } };
+}

@@ -35,7 +35,7 @@ describe('the documented configuration', () => {
       ];
     if (typeof value !== 'object' || value === null) return [path];
     if (/\.(headers|authorizationParameters)$/.test(path)) return [path];
-    const named = path === 'providers' || path === 'upstreams';
+    const named = path === 'providers' || path === 'upstreams' || path === 'outage.routes';
     return [
       path,
       ...Object.entries(value).flatMap(([key, inner]) =>
@@ -47,7 +47,7 @@ describe('the documented configuration', () => {
   test('has in its full example every key, and no other', () => {
     const written = keysOf(parse(readFileSync(example, 'utf8'))).map((key) => key.replace(/File$/, ''));
     const known = describeConfig().map(({ key }) => key);
-    const members = ['', 'keys[]', 'providers.<name>', 'upstreams.<name>'];
+    const members = ['', 'keys[]', 'providers.<name>', 'upstreams.<name>', 'outage.routes.<name>'];
     expect(new Set(written)).toEqual(new Set([...known, ...members]));
   });
 
@@ -58,7 +58,9 @@ describe('the documented configuration', () => {
     const known = describeConfig().map(
       ({ key, unit }) => `${key.split('.').at(-1)?.replace('keys[]', '')}${unit ? suffix[unit] : ''}`,
     );
-    expect(new Set([...declared].map(([, name]) => name))).toEqual(new Set(known));
+    // Those of a policy are declared beside its table.
+    const ofPolicies = ['policy', 'staleForMs'];
+    expect(new Set([...[...declared].map(([, name]) => name), ...ofPolicies])).toEqual(new Set(known));
   });
 
   test('prints as written, with every secret masked', () => {

@@ -1,7 +1,7 @@
 /** The one schema: form, default, unit, secret or not, and what each key is for. The docs page is generated from it. */
 import * as z from 'zod';
 import type { Config, ProviderConfig, UpstreamConfig } from '../config.ts';
-import { storeAddressFault, webAddressFault } from './address.ts';
+import { webAddressFault } from './address.ts';
 import {
   about,
   choice,
@@ -14,6 +14,7 @@ import {
   size,
   text,
 } from './field.ts';
+import { outage, store } from './store-schema.ts';
 
 const second = 1000;
 const minute = 60 * second;
@@ -74,20 +75,6 @@ const listen = z.strictObject({
     matching(/^[\w.-]{1,64}$/, 'name of at most 64 letters, digits, _ . -'),
   ).exactOptional(),
 });
-
-const store = z
-  .strictObject({
-    url: about(
-      'Where sessions live: Redis or Valkey over TLS. Plain `redis://` is taken on loopback only; `memory://` keeps sessions in this process and is taken only where `publicUrl` is loopback.',
-      text({ form: 'rediss:// URL', secret: 'credentials' }, storeAddressFault),
-    ),
-    deadline: about('The longest wait for one store operation.', duration(10, 10 * second)).prefault('250ms'),
-    keyPrefix: about(
-      'Begins every key in the store, so that several systems can share one.',
-      matching(/^[\w:-]{1,32}$/, 'at most 32 letters, digits, _ : -'),
-    ).prefault('cc:'),
-  })
-  .transform(({ deadline, ...rest }): Config['store'] => ({ ...rest, deadlineMs: deadline }));
 
 const key = z.strictObject({
   id: about(
@@ -283,6 +270,7 @@ export const schema: z.ZodType<Config> = z.strictObject({
     mapping(name, upstream).prefault({}),
   ),
   app: about('The app behind the gateway. Leave it out where there is none.', app.exactOptional()),
+  outage: about('What happens while the session store does not answer.', outage.prefault({})),
   limits: about('What clients may use up.', limits.prefault({})),
   log: about('JSON lines on standard output.', log.prefault({})),
 });

@@ -20,6 +20,7 @@ import {
 } from './cookies.ts';
 import { isFromOurPages } from './origin-check.ts';
 import { returnTo } from './return-to.ts';
+import { accessSession, requireSession, staleHeaders } from './session-access.ts';
 
 /** A request, as far as the endpoints under `/auth` look at it; any web framework can make one. */
 export interface AuthRequest {
@@ -94,34 +95,15 @@ async function logOut(coatcheck: Coatcheck, { method, headers }: AuthRequest): P
 }
 
 async function showSession(coatcheck: Coatcheck, { headers }: AuthRequest): Promise<Answer> {
-  const session = await requireSession(coatcheck, headers);
-  return json(200, describeSession(session, coatcheck.now()));
+  const access = await accessSession(coatcheck, headers, '/auth/session');
+  const answer = json(200, describeSession(requireSession(access), coatcheck.now()));
+  return { ...answer, headers: { ...answer.headers, ...staleHeaders(access) } };
 }
 
 async function verify(coatcheck: Coatcheck, { headers }: AuthRequest): Promise<Answer> {
-  const session = await requireSession(coatcheck, headers);
-  return {
-    status: 204,
-    headers: { ...securityHeaders, ...personHeaders(session, coatcheck.config.session.claims) },
-  };
-}
-
-/** The session of a request's cookie, or `undefined`. No cookie, no store command. */
-export async function sessionOf(
-  coatcheck: Coatcheck,
-  headers: IncomingHttpHeaders,
-): Promise<Session | undefined> {
-  const value = cookieValue(headers.cookie, sessionCookieName);
-  if (value === undefined) return undefined;
-  const loaded = await coatcheck.sessions.load(value);
-  return loaded.kind === 'session' ? loaded.session : undefined;
-}
-
-/** The session of a request's cookie, or the error `no_session`. */
-export async function requireSession(coatcheck: Coatcheck, headers: IncomingHttpHeaders): Promise<Session> {
-  const session = await sessionOf(coatcheck, headers);
-  if (session === undefined) throw new CoatcheckError('no_session');
-  return session;
+  const access = await accessSession(coatcheck, headers, '/auth/verify');
+  const person = personHeaders(requireSession(access), coatcheck.config.session.claims);
+  return { status: 204, headers: { ...securityHeaders, ...person, ...staleHeaders(access) } };
 }
 
 /** Refuses what another site's page sent. */

@@ -1,11 +1,11 @@
 import type { Coatcheck } from '../coatcheck.ts';
-import type { AppConfig } from '../config.ts';
 import { CoatcheckError } from '../errors.ts';
-import { personHeaders, refuseUnlessOurs, requireSession } from './auth-routes.ts';
+import { personHeaders, refuseUnlessOurs } from './auth-routes.ts';
 import { tokenUnavailable } from './fault-answer.ts';
 import type { Exchange } from './forwarding.ts';
 import type { UpstreamProxy } from './proxy.ts';
 import { matchesPublicPath } from './request-path.ts';
+import { accessSession, requireSession, type SessionAccess, staleHeaders } from './session-access.ts';
 
 /** What is behind the gateway. */
 export interface Upstreams {
@@ -45,14 +45,19 @@ export const forwardingRoutes: readonly ForwardingRoute[] = [
 async function callApi({ coatcheck, upstreams, exchange }: ForwardingRouteContext): Promise<void> {
   const { method = '', headers } = exchange.request;
   refuseUnlessOurs(coatcheck, method, headers);
-  const session = await requireSession(coatcheck, headers);
+  const access = await accessSession(coatcheck, headers, exchange.target.path);
+  const session = requireSession(access);
   const name = exchange.target.path.split('/')[2] ?? '';
   const upstream = upstreams.apis.get(name);
   const provider = coatcheck.config.upstreams[name]?.provider;
   if (upstream === undefined || provider === undefined) throw new CoatcheckError('not_found');
   const token = await coatcheck.sessions.accessToken(session, provider);
   if (token.kind === 'needs-login') throw tokenUnavailable(provider);
-  await forwardTo(upstream, { coatcheck, name, exchange: { ...exchange, bearer: token.accessToken } });
+  await forwardTo(upstream, {
+    coatcheck,
+    name,
+    exchange: { ...marked(exchange, access), bearer: token.accessToken },
+  });
 }
 
 async function visitApp({ coatcheck, upstreams, exchange }: ForwardingRouteContext): Promise<void> {
@@ -62,26 +67,24 @@ async function visitApp({ coatcheck, upstreams, exchange }: ForwardingRouteConte
   }
   const { method = '', headers } = exchange.request;
   refuseUnlessOurs(coatcheck, method, headers);
-  const visitor = await visitorHeaders(coatcheck, app, exchange);
+  const isPublic = matchesPublicPath(exchange.target.path, app.public);
+  // A public path neither needs nor sees a session, so that caches may keep what it answers.
+  const access = isPublic ? undefined : await accessSession(coatcheck, headers, exchange.target.path);
+  const visitor =
+    access === undefined || access.kind === 'anonymous'
+      ? {}
+      : personHeaders(requireSession(access), app.claims);
+  const visit = access === undefined ? exchange : marked(exchange, access);
   await forwardTo(upstreams.app, {
     coatcheck,
     name: 'app',
-    exchange: {
-      ...exchange,
-      requestHeaders: { ...exchange.requestHeaders, ...visitor },
-      personal: visitor !== undefined,
-    },
+    exchange: { ...visit, requestHeaders: { ...visit.requestHeaders, ...visitor }, personal: !isPublic },
   });
 }
 
-/** Who is visiting; `undefined` on a public path, which neither needs nor sees a session. */
-async function visitorHeaders(
-  coatcheck: Coatcheck,
-  app: AppConfig,
-  { request, target }: ForwardedRequest,
-): Promise<Record<string, string> | undefined> {
-  if (matchesPublicPath(target.path, app.public)) return undefined;
-  return personHeaders(await requireSession(coatcheck, request.headers), app.claims);
+/** Tells the client where the session could not be verified just now. */
+function marked(exchange: ForwardedRequest, access: SessionAccess): ForwardedRequest {
+  return { ...exchange, responseHeaders: { ...exchange.responseHeaders, ...staleHeaders(access) } };
 }
 
 /** Ours, whether or not there is an endpoint: an app must not be able to answer for us. */

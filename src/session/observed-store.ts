@@ -1,13 +1,16 @@
 import type { SessionStore } from './store.ts';
 
+/** The verbs of a store. */
+export type StoreOperation = Exclude<keyof SessionStore, 'changes'>;
+
 /** What is told of one finished store operation. */
-export type StoreObserver = (operation: keyof SessionStore, outcome: 'ok' | 'fault', seconds: number) => void;
+export type StoreObserver = (operation: StoreOperation, outcome: 'ok' | 'fault', seconds: number) => void;
 
 /** The same store, with every operation timed and told to `observe`. */
 export function observeStore(store: SessionStore, observe: StoreObserver): SessionStore {
   const timed =
     <Arguments extends unknown[], Result>(
-      operation: keyof SessionStore,
+      operation: StoreOperation,
       run: (...values: Arguments) => Promise<Result>,
     ): ((...values: Arguments) => Promise<Result>) =>
     async (...values) => {
@@ -36,6 +39,7 @@ export function observeStore(store: SessionStore, observe: StoreObserver): Sessi
     indexRemove: timed('indexRemove', store.indexRemove),
     indexList: timed('indexList', store.indexList),
     ping: timed('ping', store.ping),
+    ...(store.changes === undefined ? {} : { changes: store.changes }),
     close: () => store.close(),
   };
 }

@@ -1,7 +1,8 @@
-import { isIPv4 } from 'node:net';
-import { createClient, ErrorReply, RESP_TYPES, type RedisArgument } from '@redis/client';
+import { ErrorReply, type RedisArgument } from '@redis/client';
 import { CoatcheckError } from '../errors.ts';
 import { type Deadline, DeadlineQueue } from './deadline-queue.ts';
+import { parseRedisAddress, type RedisAddress } from './redis-address.ts';
+import { newClient, type RedisClient, retryDelayMs } from './redis-client.ts';
 
 /** Options of {@link createRedisConnection}. */
 export interface RedisConnectionOptions {
@@ -13,6 +14,8 @@ export interface RedisConnectionOptions {
   readonly ca?: string | Buffer;
   /** Told when the connection comes up and when it is lost. */
   readonly onStateChange?: (connected: boolean) => void;
+  /** Told once per answer of a server whether it tells of changes. */
+  readonly onTracking?: (tracking: boolean) => void;
 }
 
 /** One live connection, lent for the time of a {@link RedisConnection.run}. */
@@ -23,10 +26,22 @@ export interface Redis {
   discard(): void;
 }
 
+/** Who wants to know of changes to what was read. */
+export interface KeyWatch {
+  /** A key has changed or is gone; `null` for all of them. */
+  readonly onInvalidate: (key: string | null) => void;
+  /** Changes may have been missed: the connection that would have told is lost. */
+  readonly onLost: () => void;
+}
+
 /** The way to Redis, which outlives every single connection. */
 export interface RedisConnection {
   /** Whether a command sent now would go out. */
   readonly connected: boolean;
+  /** Whether what is read now is watched: every later change will be told, or the loss of the connection. */
+  readonly tracking: boolean;
+  /** Asks the server, where it can (`CLIENT TRACKING`), to tell of every change to what is read. To be called before `start`. */
+  watch(watch: KeyWatch): void;
   /** Connects. Resolves once connected or after the deadline; keeps trying in the background, for ever. */
   start(): Promise<void>;
   /** Resolves once connected; throws `store_unavailable` after the deadline. */
@@ -51,7 +66,8 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
   return new NodeConnection(options);
 }
 
-const connectTimeoutMs = 1000;
+/** How often a connection that tells of changes is asked whether it is still there. */
+const pingIntervalMs = 1000;
 /** The oldest command in flight, or a handshake, of this age means that the other end is gone: TCP alone would not notice. */
 const stallMs = 1000;
 /** This node is not, or no longer, the one to ask: look the address up again. */
@@ -59,24 +75,15 @@ const wrongNode: ReadonlySet<string> = new Set(['READONLY', 'LOADING', 'CLUSTERD
 /** Discards within this time of each other are one incident, and are spaced out. */
 const incidentMs = 5000;
 
-interface Address {
-  readonly host: string;
-  readonly port: number;
-  readonly tls: boolean;
-  readonly username: string;
-  readonly password: string;
-  readonly database: number;
-}
-
 /** A client of the library, with what we know about it. */
 interface Link extends Redis {
-  readonly client: ReturnType<typeof newClient>;
+  readonly client: RedisClient;
   handshake: Deadline | undefined;
 }
 
 class NodeConnection implements RedisConnection {
   readonly #options: RedisConnectionOptions;
-  readonly #address: Address;
+  readonly #address: RedisAddress;
   readonly #deadlineMs: number;
   readonly #deadlines: DeadlineQueue;
   readonly #stalls = new DeadlineQueue(stallMs);
@@ -89,16 +96,28 @@ class NodeConnection implements RedisConnection {
   #discards = 0;
   #discardedAtMs = Number.NEGATIVE_INFINITY;
   #lastError: unknown;
+  /** What the server has said to `CLIENT TRACKING`; asked anew where a tracked handshake fails. */
+  #canTrack: boolean | undefined;
+  #ping: NodeJS.Timeout | undefined;
+  #watch: KeyWatch | undefined;
 
   constructor(options: RedisConnectionOptions) {
     this.#options = options;
-    this.#address = parseAddress(options.url);
+    this.#address = parseRedisAddress(options.url);
     this.#deadlineMs = options.deadlineMs ?? 250;
     this.#deadlines = new DeadlineQueue(this.#deadlineMs);
   }
 
   get connected(): boolean {
     return this.#connected;
+  }
+
+  get tracking(): boolean {
+    return this.#connected && this.#canTrack === true;
+  }
+
+  watch(watch: KeyWatch): void {
+    this.#watch = watch;
   }
 
   start(): Promise<void> {
@@ -129,11 +148,12 @@ class NodeConnection implements RedisConnection {
     this.#closed = true;
     await Promise.allSettled(this.#running);
     clearTimeout(this.#reopening);
+    clearInterval(this.#ping);
     this.#abandon();
   }
 
   #open(): void {
-    const client = newClient(this.#address, this.#options.ca);
+    const client = newClient(this.#address, { ca: this.#options.ca, tracking: this.#canTrack === true });
     const link: Link = {
       client,
       handshake: undefined,
@@ -147,18 +167,50 @@ class NodeConnection implements RedisConnection {
       link.handshake?.settle();
       link.handshake = this.#stalls.add(() => this.#discard(link));
     });
-    client.on('ready', () => {
-      link.handshake?.settle();
-      if (link === this.#link) this.#setConnected(true);
+    client.on('ready', () => void this.#onReady(link));
+    client.on('invalidate', (key: Buffer | null) => {
+      if (link === this.#link) this.#watch?.onInvalidate(key === null ? null : key.toString());
     });
     client.on('error', (error) => this.#onError(link, error));
     // The same error has gone to the listener above.
     client.connect().catch((error: unknown) => this.#onError(link, error));
   }
 
+  async #onReady(link: Link): Promise<void> {
+    if (this.#watch !== undefined && this.#canTrack === undefined && (await this.#askTracking(link))) return;
+    link.handshake?.settle();
+    if (link !== this.#link) return;
+    this.#setConnected(true);
+    if (this.tracking) this.#ping ??= setInterval(() => this.#check(), pingIntervalMs).unref();
+  }
+
+  /** Asks on a plain connection; a refusal would end the handshake of a tracked one. True where a tracked one is on its way. */
+  async #askTracking(link: Link): Promise<boolean> {
+    try {
+      await link.client.sendCommand(['CLIENT', 'TRACKING', 'ON']);
+      this.#canTrack = true;
+    } catch (error) {
+      if (!(error instanceof ErrorReply)) return false;
+      this.#canTrack = false;
+    }
+    this.#options.onTracking?.(this.#canTrack);
+    if (!this.#canTrack || link !== this.#link) return false;
+    link.handshake?.settle();
+    link.client.destroy();
+    this.#open();
+    return true;
+  }
+
+  /** A connection that no longer answers no longer tells of changes either; the watch on its replies gives it up. */
+  #check(): void {
+    const link = this.#link;
+    if (link !== undefined && this.#connected) this.#send(link, ['PING']).catch(() => undefined);
+  }
+
   #onError(link: Link, error: unknown): void {
     if (link !== this.#link) return;
     this.#lastError = error;
+    if (error instanceof ErrorReply) this.#canTrack = undefined;
     // An error on a socket that stays up means a reply that nobody asked for.
     if (link.client.isReady) this.#discard(link);
     else this.#setConnected(false);
@@ -202,6 +254,7 @@ class NodeConnection implements RedisConnection {
       for (const resolve of this.#waiting) resolve();
       this.#waiting.clear();
     }
+    if (!connected) this.#watch?.onLost();
     this.#options.onStateChange?.(connected);
   }
 
@@ -218,77 +271,4 @@ class NodeConnection implements RedisConnection {
     const { host, port } = this.#address;
     return new CoatcheckError('store_unavailable', { detail: `Redis at ${host}:${port}: ${what}`, cause });
   }
-}
-
-/** Full jitter, from 50 ms to a bound that doubles up to 2 s. */
-function retryDelayMs(retries: number): number {
-  return Math.round(50 + Math.random() * (Math.min(2000, 100 * 2 ** retries) - 50));
-}
-
-const newClient = (address: Address, ca: string | Buffer | undefined) => {
-  const { host, port, tls, username, password, database } = address;
-  return createClient({
-    // An empty user name would be sent as such; left out, it is the default user.
-    ...(username && { username }),
-    ...(password && { password }),
-    database,
-    RESP: 3,
-    // The library's own timeout costs up to half of the throughput and does not cover what is in flight.
-    commandOptions: { timeout: 0, typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
-    disableOfflineQueue: true,
-    maintNotifications: 'disabled',
-    socket: {
-      host,
-      port,
-      connectTimeout: connectTimeoutMs,
-      keepAliveInitialDelay: 5000,
-      reconnectStrategy: retryDelayMs,
-      ...(tls && { tls, rejectUnauthorized: true, ...(ca !== undefined && { ca }) }),
-    },
-  });
-};
-
-/** Taken apart by hand: the library's and Node's own errors quote the URL, password included. */
-function parseAddress(text: string): Address {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const tls = url?.protocol === 'rediss:';
-  const [, database] = /^\/?(\d{0,4})$/.exec(url?.pathname ?? '') ?? [];
-  if (
-    !url?.hostname ||
-    (!tls && url.protocol !== 'redis:') ||
-    database === undefined ||
-    url.search ||
-    url.hash
-  ) {
-    throw invalid('expected rediss://[user[:password]@]host[:port][/database]');
-  }
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1').toLowerCase();
-  if (!tls && !isLoopback(host)) throw invalid(`redis:// is for loopback only; use rediss:// for ${host}`);
-  return {
-    host,
-    port: Number(url.port || 6379),
-    tls,
-    username: decoded(url.username),
-    password: decoded(url.password),
-    database: Number(database),
-  };
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
-}
-
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch (error) {
-    throw new CoatcheckError('config_invalid', {
-      detail: 'store.url: user or password is not percent-encoded',
-      cause: error,
-    });
-  }
-}
-
-function invalid(detail: string): CoatcheckError {
-  return new CoatcheckError('config_invalid', { detail: `store.url: ${detail}` });
 }

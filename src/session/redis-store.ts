@@ -9,6 +9,8 @@ import type {
   ReadResult,
   ReplaceResult,
   SessionStore,
+  StoreChange,
+  StoreChanges,
   StoredRecord,
 } from './store.ts';
 
@@ -31,11 +33,16 @@ class RedisStore implements SessionStore {
   readonly #connection: RedisConnection;
   readonly #keyPrefix: string;
   readonly #now: () => number;
+  readonly changes: StoreChanges;
 
   constructor({ connection, keyPrefix = 'cc:', now = Date.now }: RedisStoreOptions) {
     this.#connection = connection;
     this.#keyPrefix = keyPrefix;
     this.#now = now;
+    this.changes = {
+      watching: () => connection.tracking,
+      listen: (listener) => this.#listen(listener),
+    };
   }
 
   async read(sessionId: string): Promise<ReadResult> {
@@ -148,6 +155,18 @@ class RedisStore implements SessionStore {
 
   close(): Promise<void> {
     return this.#connection.close();
+  }
+
+  #listen(listener: (change: StoreChange) => void): void {
+    const before = `${this.#keyPrefix}s:{`;
+    this.#connection.watch({
+      onInvalidate(key) {
+        if (key === null) listener({ kind: 'cleared' });
+        else if (key.startsWith(before))
+          listener({ kind: 'changed', sessionId: key.slice(before.length, -1) });
+      },
+      onLost: () => listener({ kind: 'doubt' }),
+    });
   }
 
   #key(kind: 's' | 'o' | 'l' | 'i', id: string): string {

@@ -50,6 +50,23 @@ export interface IndexEntry {
   readonly expiresAtMs: number;
 }
 
+/** What a store tells of sessions that were read through it. */
+export type StoreChange =
+  /** Changed or removed by anyone, this process included. */
+  | { readonly kind: 'changed'; readonly sessionId: string }
+  /** Everything was removed at once. */
+  | { readonly kind: 'cleared' }
+  /** Changes may have been missed: nothing that was read before is certain. */
+  | { readonly kind: 'doubt' };
+
+/** A store that tells of changes to what was read. A near cache stands on it. */
+export interface StoreChanges {
+  /** Whether what is read now is watched. While it is not, nothing may be kept. */
+  readonly watching: () => boolean;
+  /** Tells from now on. One listener. */
+  readonly listen: (listener: (change: StoreChange) => void) => void;
+}
+
 /** Where sessions, transactions, locks and indexes live. Ids are opaque and already hashed; times are Unix ms. */
 export interface SessionStore {
   /** The record of a live session. One command. */
@@ -100,6 +117,9 @@ export interface SessionStore {
 
   /** The live members of an index, soonest to expire first. Trims what has expired. One command. */
   indexList(index: string): Promise<readonly IndexEntry[]>;
+
+  /** Present where the store can tell of changes to what was read. */
+  readonly changes?: StoreChanges;
 
   /** Throws `store_unavailable` unless the store answers. One command. */
   ping(): Promise<void>;

@@ -2,7 +2,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import { type FakeUpstream, startFakeUpstream } from '../fake-upstream.ts';
 import { type Answer, Person, type RequestOptions } from '../person.ts';
 import { throughProvider } from '../provider-pages.ts';
-import { startWorld, type World } from '../world.ts';
+import { startWorld, type World, withoutNearCache } from '../world.ts';
 import { openRawStore } from './raw-store.ts';
 
 /** The promise: a store that is away is told within this time, measured by the browser's clock. */
@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   world = await startWorld({
-    config: (input) => ({ ...input, app: { url: app.url, public: ['/', '/assets/*'] } }),
+    config: (input) => ({ ...withoutNearCache(input), app: { url: app.url, public: ['/', '/assets/*'] } }),
   });
   ada = await world.signIn('ada');
 });

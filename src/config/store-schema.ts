@@ -1,0 +1,94 @@
+/** The part of the schema that is about the session store: where it is, what is kept of it here, and what happens without it. */
+import * as z from 'zod';
+import type { Config } from '../config.ts';
+import type { OutagePolicy } from '../policy.ts';
+import { storeAddressFault } from './address.ts';
+import { about, choice, duration, integer, mapping, matching, text } from './field.ts';
+
+const second = 1000;
+const minute = 60 * second;
+const hour = 60 * minute;
+
+const nearCache = z
+  .strictObject({
+    mode: about(
+      '`tracked`: on where the store tells of changes (`CLIENT TRACKING`), otherwise off. `dangerously-untracked`: on also where it does not, so a session that was ended elsewhere is served for up to `maximumAge`.',
+      choice('tracked', 'dangerously-untracked', 'off'),
+    ).prefault('tracked'),
+    maximumAge: about(
+      'A session is read again after this long, whatever the store tells.',
+      duration(100, 10 * minute),
+    ).prefault('30s'),
+    maximumEntries: about(
+      'Most sessions kept; the least recently used go first.',
+      integer(1, 1_000_000),
+    ).prefault(10_000),
+  })
+  .transform(({ maximumAge, ...rest }): Config['store']['nearCache'] => ({
+    ...rest,
+    maximumAgeMs: maximumAge,
+  }));
+
+/** `store` */
+export const store: z.ZodType<Config['store']> = z
+  .strictObject({
+    url: about(
+      'Where sessions live: Redis or Valkey over TLS. Plain `redis://` is taken on loopback only; `memory://` keeps sessions in this process and is taken only where `publicUrl` is loopback.',
+      text({ form: 'rediss:// URL', secret: 'credentials' }, storeAddressFault),
+    ),
+    deadline: about('The longest wait for one store operation.', duration(10, 10 * second)).prefault('250ms'),
+    keyPrefix: about(
+      'Begins every key in the store, so that several systems can share one.',
+      matching(/^[\w:-]{1,32}$/, 'at most 32 letters, digits, _ : -'),
+    ).prefault('cc:'),
+    nearCache: about(
+      'Sessions kept in this process, so that the usual request asks the store nothing.',
+      nearCache.prefault({}),
+    ),
+  })
+  .transform(({ deadline, ...rest }): Config['store'] => ({ ...rest, deadlineMs: deadline }));
+
+const outagePolicy = z
+  .strictObject({
+    policy: about(
+      '`fail-closed`: 503, cookie untouched. `fail-open`: whoever this replica has verified at most `staleFor` ago is served, marked; others get 503. `anonymous`: goes on without a session.',
+      choice('fail-closed', 'fail-open', 'anonymous'),
+    ),
+    staleFor: about(
+      'With `fail-open`, which needs it: how long ago.',
+      duration(second, hour),
+    ).exactOptional(),
+  })
+  .transform(({ policy, staleFor }, context): OutagePolicy => {
+    if (policy !== 'fail-open') {
+      if (staleFor !== undefined)
+        context.addIssue({
+          code: 'custom',
+          path: ['staleFor'],
+          message: 'nothing, for only fail-open has it',
+        });
+      return { policy };
+    }
+    if (staleFor === undefined)
+      context.addIssue({
+        code: 'custom',
+        path: ['staleFor'],
+        message: 'duration, such as 60s, because the policy is fail-open',
+      });
+    return { policy, staleForMs: staleFor ?? 0 };
+  });
+
+/** `outage` */
+export const outage: z.ZodType<Config['outage']> = z.strictObject({
+  default: about('Where no route matches.', outagePolicy.prefault({ policy: 'fail-closed' })),
+  routes: about(
+    'By path, or by prefix with a final `/*`; the longest match decides. Matched on the path alone.',
+    mapping(
+      matching(
+        /^\/(?:[^?#*\\\s]*|(?:[^?#*\\\s]*\/)?\*)$/,
+        'path that begins with /, with * only as its last segment',
+      ),
+      outagePolicy,
+    ).prefault({}),
+  ),
+});

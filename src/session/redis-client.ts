@@ -1,0 +1,54 @@
+import { createClient, RESP_TYPES, type RedisArgument } from '@redis/client';
+import type { RedisAddress } from './redis-address.ts';
+
+const connectTimeoutMs = 1000;
+
+/** Full jitter, from 50 ms to a bound that doubles up to 2 s. */
+export function retryDelayMs(retries: number): number {
+  return Math.round(50 + Math.random() * (Math.min(2000, 100 * 2 ** retries) - 50));
+}
+
+/** How a client is made. */
+export interface RedisClientOptions {
+  /** Certificate authorities (PEM) to trust instead of the system's. */
+  readonly ca: string | Buffer | undefined;
+  /** Whether the server is to tell of changes to what was read (`CLIENT TRACKING`). */
+  readonly tracking: boolean;
+}
+
+/** As much of the library's client as we use. */
+export interface RedisClient {
+  readonly isReady: boolean;
+  on(event: 'connect' | 'ready', listener: () => void): unknown;
+  on(event: 'error', listener: (error: unknown) => void): unknown;
+  on(event: 'invalidate', listener: (key: Buffer | null) => void): unknown;
+  connect(): Promise<unknown>;
+  sendCommand(command: readonly RedisArgument[]): Promise<unknown>;
+  /** Ends the connection at once, also one that is still being made. */
+  destroy(): void;
+}
+
+/** A client, not yet connected, with the settings that we stand on. */
+export function newClient(address: RedisAddress, { ca, tracking }: RedisClientOptions): RedisClient {
+  const { host, port, tls, username, password, database } = address;
+  return createClient({
+    // An empty user name would be sent as such; left out, it is the default user.
+    ...(username && { username }),
+    ...(password && { password }),
+    database,
+    RESP: 3,
+    // The library's own timeout costs up to half of the throughput and does not cover what is in flight.
+    commandOptions: { timeout: 0, typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
+    emitInvalidate: tracking,
+    disableOfflineQueue: true,
+    maintNotifications: 'disabled',
+    socket: {
+      host,
+      port,
+      connectTimeout: connectTimeoutMs,
+      keepAliveInitialDelay: 5000,
+      reconnectStrategy: retryDelayMs,
+      ...(tls && { tls, rejectUnauthorized: true, ...(ca !== undefined && { ca }) }),
+    },
+  });
+}
