@@ -65,7 +65,8 @@ export class SessionManager {
   constructor(options: SessionManagerOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
-    if (options.nearCache !== undefined) follow(options.nearCache, options.store);
+    const { nearCache, cacheMode, store } = options;
+    if (nearCache !== undefined && cacheMode !== 'off') follow(nearCache, store);
   }
 
   /** Writes a session under a new ticket, once, and ends the one before it. At most four store commands. */

@@ -24,6 +24,8 @@ export interface OrchestratorOptions {
   /** Default 3. */
   readonly replicas?: number;
   readonly simulators?: Omit<SimulatorsOptions, 'publicUrls'>;
+  /** Arguments to Node itself, for each replica. Default: none. */
+  readonly nodeArguments?: readonly string[];
   /** What differs from the usual configuration. Default: nothing. */
   readonly config?: (simulators: SimulatorFacts) => ConfigChange | Promise<ConfigChange>;
 }
@@ -43,6 +45,7 @@ interface Parts {
   readonly simulators: SimulatorFacts;
   readonly balancer: Balancer;
   readonly config: (replica: ReplicaAddress) => ConfigChange;
+  readonly nodeArguments: readonly string[];
 }
 
 /** The balancer asks each replica this often whether it is ready. */
@@ -117,7 +120,7 @@ export class Orchestrator {
     await writeFile(file, stringify(config), { mode: 0o600 });
     const child = startChild({
       name,
-      command: [process.execPath, 'dist/cli.js', 'serve', '--config', file],
+      command: [process.execPath, ...this.#parts.nodeArguments, 'dist/cli.js', 'serve', '--config', file],
       logFile: join(this.#parts.directory, `${name}.log`),
     });
     const target = { name, url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${adminPort}` };
@@ -218,6 +221,7 @@ async function startParts(options: OrchestratorOptions, closers: Closers): Promi
     ...(await options.config?.(simulators)),
   };
   return {
+    nodeArguments: options.nodeArguments ?? [],
     directory,
     url: balancer.url,
     storeUrl: store.url,

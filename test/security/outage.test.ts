@@ -23,7 +23,10 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   world = await startWorld({
-    config: (input) => ({ ...withoutNearCache(input), app: { url: app.url, public: ['/', '/assets/*'] } }),
+    config: (input) => ({
+      ...withoutNearCache(input),
+      app: { url: app.url, public: ['/', '/assets/*'] },
+    }),
   });
   ada = await world.signIn('ada');
 });
