@@ -101,7 +101,7 @@ ${table(['Code', 'Status', 'Retry', 'Title', 'Meaning'], rows)}
 
 const cli = (): string => `# Command line
 
-Exit codes: 0 fine, 1 a fault while running, 2 wrong usage or configuration. Errors are one line on standard error.
+Exit codes: 0 fine, 1 a fault while running, 2 wrong usage or configuration, 3 something is risky (\`doctor\` alone). Errors are one line on standard error.
 
 ${describeCommands()
   .map(({ command, help }) => `## \`${command}\`\n\n\`\`\`text\n${help.trimEnd()}\n\`\`\``)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line. Exit codes: 0 fine, 1 fault while running, 2 wrong usage or configuration. */
+/** The command line. Exit codes: 0 fine, 1 fault while running, 2 wrong usage or configuration, 3 works but risky (doctor). */
 import { randomBytes } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import { readFileSync, realpathSync } from 'node:fs';
@@ -104,6 +104,17 @@ const check = (file: string, io: CliIo): number => {
   return result.kind === 'valid' ? 0 : usage;
 };
 
+/** Lines as it goes, or one JSON array at the end. */
+const doctor = async (file: string, json: boolean, io: CliIo): Promise<number> => {
+  const config = readConfig(file, io.env);
+  const { runDoctor, findingLine, summaryLine, exitCodeOf } = await import('./doctor.ts');
+  const findings = await runDoctor(config, {
+    ...(json ? {} : { onFinding: (finding) => io.stdout(findingLine(finding)) }),
+  });
+  io.stdout(json ? `${JSON.stringify(findings, undefined, 2)}\n` : summaryLine(findings));
+  return exitCodeOf(findings);
+};
+
 const today = (): string => new Date().toISOString().slice(0, 10).replaceAll('-', '');
 
 const generateKey = (id: string, io: CliIo): number => {
@@ -172,6 +183,16 @@ const createProgram = (io: CliIo, done: Done): Command => {
     .option('-c, --config <file>', 'configuration file (YAML)', 'coatcheck.yaml')
     .action(async (options: { config: string }) => done(await serve(options.config, io)));
   addConfigCommands(program, io, done);
+  program
+    .command('doctor')
+    .description(
+      'reach the store, providers and upstreams, and say check by check what is right, risky or wrong, and what to do; ends with 0, 3 or 1',
+    )
+    .option('-c, --config <file>', 'configuration file (YAML)', 'coatcheck.yaml')
+    .option('--json', 'print the findings as one JSON array')
+    .action(async (options: { config: string; json?: true }) =>
+      done(await doctor(options.config, options.json === true, io)),
+    );
   program
     .command('keys')
     .description('make keys')
