@@ -1,0 +1,38 @@
+/** A Coatcheck as the benchmark uses it, from the built package. */
+import { randomBytes } from 'node:crypto';
+import { createCoatcheck, parseConfig } from '../../dist/index.js';
+import { idleTimeoutMs, sessionContent } from './content.js';
+
+const provider = (name) => ({
+  issuer: `https://${name}.example.com`,
+  clientId: 'bench',
+  clientAuthentication: 'none',
+});
+
+const key = randomBytes(32).toString('base64');
+
+export const openCoatcheck = (url, nearCache) =>
+  createCoatcheck(
+    parseConfig(
+      {
+        publicUrl: 'https://apps.example.com',
+        store: { url, nearCache: { mode: nearCache } },
+        keys: [{ id: 'bench', secret: key }],
+        session: { idleTimeout: `${idleTimeoutMs / 1000}s` },
+        providers: { identity: provider('identity'), notebook: { ...provider('notebook'), sameUser: 'sub' } },
+        login: ['identity', 'notebook'],
+        log: { level: 'silent' },
+      },
+      {},
+    ),
+  );
+
+/** The cookie value of a new session. */
+export const createSession = async (coatcheck, number, tokenCharacters) => {
+  const { user, tokenSets } = sessionContent(number, tokenCharacters);
+  const { ticket } = await coatcheck.sessions.create({
+    user: { ...user, claims: new Map(Object.entries(user.claims)) },
+    tokenSets: new Map(Object.entries(tokenSets)),
+  });
+  return ticket.value;
+};

@@ -1,0 +1,73 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+
+const processes = join(import.meta.dirname, 'processes');
+
+/** Plain Node, production, nothing of our own loader. */
+function start(file: string, words: readonly string[], env: Readonly<Record<string, string>>): ChildProcess {
+  return fork(join(processes, file), words, {
+    execArgv: [],
+    env: { ...process.env, ...env, NODE_ENV: 'production', NODE_OPTIONS: '' },
+  });
+}
+
+async function messageOf(child: ChildProcess, file: string): Promise<unknown> {
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`${file} ended with ${code}`);
+  });
+  ended.catch(() => undefined);
+  const [message] = await Promise.race([once(child, 'message'), ended]);
+  return message;
+}
+
+/** Runs one of `processes/` to its one message. */
+export async function runProcess(file: string, words: readonly string[]): Promise<unknown> {
+  const child = start(file, words, {});
+  const message = await messageOf(child, file);
+  if (child.exitCode === null) await once(child, 'exit');
+  return message;
+}
+
+/** A contender in a process of its own. */
+export interface ServerProcess {
+  readonly port: number;
+  readonly cookies: readonly string[];
+  /** Processor time used so far, in µs. */
+  processorMicroseconds(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+/** What a contender needs. */
+export interface ServerOptions {
+  /** Its file in `processes/`, and its argument. */
+  readonly file: string;
+  readonly words: readonly string[];
+  readonly redisUrl: string;
+  readonly sessions: number;
+}
+
+/** Starts a contender and waits until it listens and has made its sessions. */
+export async function startServer({
+  file,
+  words,
+  redisUrl,
+  sessions,
+}: ServerOptions): Promise<ServerProcess> {
+  const child = start(file, words, { BENCH_REDIS_URL: redisUrl, BENCH_SESSIONS: String(sessions) });
+  const { port, cookies } = (await messageOf(child, file)) as { port: number; cookies: string[] };
+  return {
+    port,
+    cookies,
+    async processorMicroseconds() {
+      const answer = messageOf(child, file);
+      child.send('usage');
+      return ((await answer) as { processorMicroseconds: number }).processorMicroseconds;
+    },
+    async stop() {
+      const exited = once(child, 'exit');
+      child.disconnect();
+      await exited;
+    },
+  };
+}
