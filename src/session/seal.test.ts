@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../test/random.ts';
 import { createKeyring, type SealPlace, type ServerKey } from './seal.ts';
@@ -54,6 +54,16 @@ describe('what was sealed', () => {
     );
     expect(keyring.open(sealed, { ...place, secret: k1.secret })).toBeUndefined();
   });
+});
+
+test('anything that has AES-256-GCM and HKDF opens it: the format is no secret of this code', () => {
+  const k1 = key('k1');
+  const { bytes } = createKeyring([k1]).seal(plain, place);
+  const derived = Buffer.from(hkdfSync('sha256', secret, k1.secret, 'coatcheck/seal/1/tokens', 32));
+  const decrypt = createDecipheriv('aes-256-gcm', derived, bytes.subarray(0, 12), { authTagLength: 16 });
+  decrypt.setAAD(Buffer.from('\0\x0bcoatcheck/1\0\x02k1\0\x06tokens\0\x07session\0\x08identity'));
+  decrypt.setAuthTag(bytes.subarray(-16));
+  expect(Buffer.concat([decrypt.update(bytes.subarray(12, -16)), decrypt.final()])).toEqual(plain);
 });
 
 describe('keys', () => {

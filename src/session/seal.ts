@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 
 /**
  * Authenticated encryption of what the store keeps: AES-256-GCM (NIST SP 800-38D) under keys derived by
@@ -112,12 +112,24 @@ function isAuthentic(decrypt: { final(): Buffer }): boolean {
   }
 }
 
+/**
+ * HKDF for one block of output (RFC 5869 §2.2, §2.3), salted with the server key. Byte for byte what `hkdfSync` gives, which takes
+ * five times as long, and every load from the store waits for it.
+ */
 function derive(key: ServerKey, inputKey: Buffer, purpose: SealPurpose): Buffer {
-  return Buffer.from(hkdfSync('sha256', inputKey, key.secret, `coatcheck/seal/1/${purpose}`, 32));
+  const extracted = createHmac('sha256', key.secret).update(inputKey).digest();
+  return createHmac('sha256', extracted).update(`coatcheck/seal/1/${purpose}\x01`).digest();
 }
 
 /** Length-prefixed, so that no two places ever give the same bytes. */
 function associatedData(keyId: string, { purpose, id, slot }: SealPlace): Buffer {
-  const parts = ['coatcheck/1', keyId, purpose, id, slot].map((part) => Buffer.from(part));
-  return Buffer.concat(parts.flatMap((part) => [Buffer.from([part.length >> 8, part.length & 0xff]), part]));
+  const parts = ['coatcheck/1', keyId, purpose, id, slot];
+  const bytes = Buffer.allocUnsafe(parts.reduce((sum, part) => sum + 2 + Buffer.byteLength(part), 0));
+  let offset = 0;
+  for (const part of parts) {
+    const length = bytes.write(part, offset + 2);
+    bytes.writeUInt16BE(length, offset);
+    offset += 2 + length;
+  }
+  return bytes;
 }
