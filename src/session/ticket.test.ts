@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { issueTicket, readTicket } from './ticket.ts';
 
@@ -40,6 +41,8 @@ test('S-068 the session id is a hash of the ticket, and no part of it', () => {
   expect(sessionId).toMatch(/^[\w-]{43}$/);
   expect(value).not.toContain(sessionId);
   expect(Buffer.from(sessionId, 'base64url').equals(secret)).toBe(false);
+  const hash = createHash('sha256').update('coatcheck/id/1').update(secret);
+  expect(sessionId).toBe(hash.digest('base64url'));
 });
 
 test('a ticket that was issued is read back', () => {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 
 /**
  * The ticket is what the cookie carries: `v1.` and 32 random bytes in base64url (46 characters, always). It holds nothing
@@ -15,11 +15,14 @@ export interface Ticket {
 }
 
 const secretBytes = 32;
-const pattern = /^v1\.([A-Za-z0-9_-]{43})$/;
+/** The last character carries two spare bits: only the spelling that we issue counts, with both of them 0. */
+const pattern = /^v1\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])$/;
+const idPrefix = Buffer.from('coatcheck/id/1');
 
 /** A new ticket from the system's random source (256 bits). */
 export function issueTicket(): Ticket {
-  return ticketOf(randomBytes(secretBytes));
+  const secret = randomBytes(secretBytes);
+  return ticketOf(`v1.${secret.toString('base64url')}`, secret);
 }
 
 /**
@@ -28,16 +31,9 @@ export function issueTicket(): Ticket {
  */
 export function readTicket(value: string): Ticket | undefined {
   const encoded = pattern.exec(value)?.[1];
-  if (encoded === undefined) return undefined;
-  const ticket = ticketOf(Buffer.from(encoded, 'base64url'));
-  // The last character carries two spare bits: only the spelling that we issue counts.
-  return ticket.value === value ? ticket : undefined;
+  return encoded === undefined ? undefined : ticketOf(value, Buffer.from(encoded, 'base64url'));
 }
 
-function ticketOf(secret: Buffer): Ticket {
-  return {
-    value: `v1.${secret.toString('base64url')}`,
-    secret,
-    sessionId: createHash('sha256').update('coatcheck/id/1').update(secret).digest('base64url'),
-  };
+function ticketOf(value: string, secret: Buffer): Ticket {
+  return { value, secret, sessionId: hash('sha256', Buffer.concat([idPrefix, secret]), 'base64url') };
 }
