@@ -102,16 +102,18 @@ export class SessionManager {
   }
 
   /**
-   * The session that a cookie value stands for. No command for a value that we cannot have issued, one otherwise, and
-   * a second when the idle timeout is due for extension.
+   * The session that a cookie value stands for. No command for a value that we cannot have issued or that the near cache
+   * answers, one otherwise, and a second when the idle timeout is due for extension.
    */
   async load(cookieValue: string): Promise<LoadResult> {
     const { telemetry } = this.#options;
-    return telemetry.span('coatcheck.session.load', {}, async () => {
-      const result = await this.#load(cookieValue);
-      telemetry.metrics.sessionLoads.inc({ outcome: result.kind === 'none' ? result.why : 'found' });
-      return result;
-    });
+    const ticket = readTicket(cookieValue);
+    const result: LoadResult =
+      ticket === undefined
+        ? { kind: 'none', why: 'malformed' }
+        : (this.#recall(ticket) ?? (await this.#ask(ticket)));
+    telemetry.metrics.sessionLoads.inc({ outcome: result.kind === 'none' ? result.why : 'found' });
+    return result;
   }
 
   /** The access token of one provider, for the upstream that it belongs to. */
@@ -146,13 +148,21 @@ export class SessionManager {
     return verified !== undefined && isLive(verified.session, this.#now()) ? verified : undefined;
   }
 
-  async #load(cookieValue: string): Promise<LoadResult> {
-    const ticket = readTicket(cookieValue);
-    if (ticket === undefined) return { kind: 'none', why: 'malformed' };
-    const found = this.#cached(ticket) ?? (await this.#fetch(ticket));
-    if (typeof found === 'string') return { kind: 'none', why: found };
-    const session = await this.#extend(found);
-    return session === undefined ? { kind: 'none', why: 'unknown' } : { kind: 'session', session };
+  /** The answer without a word to the store. No span either: it would take as long as the look into memory. */
+  #recall(ticket: Ticket): LoadResult | undefined {
+    const session = this.#cached(ticket);
+    return session === undefined || this.#extension(session) !== undefined
+      ? undefined
+      : { kind: 'session', session };
+  }
+
+  #ask(ticket: Ticket): Promise<LoadResult> {
+    return this.#options.telemetry.span('coatcheck.session.load', {}, async () => {
+      const found = this.#cached(ticket) ?? (await this.#fetch(ticket));
+      if (typeof found === 'string') return { kind: 'none', why: found };
+      const session = await this.#extend(found);
+      return session === undefined ? { kind: 'none', why: 'unknown' } : { kind: 'session', session };
+    });
   }
 
   #cached(ticket: Ticket): Session | undefined {
@@ -196,14 +206,20 @@ export class SessionManager {
     return isLive(opened.session, this.#now()) ? opened.session : 'unknown';
   }
 
+  /** Where the idle deadline is to be moved, if that is worth a write. */
+  #extension({ absoluteDeadlineMs, idleDeadlineMs }: Session): number | undefined {
+    const { idleTimeoutMs } = this.#options;
+    const dueMs = Math.min(this.#now() + idleTimeoutMs, absoluteDeadlineMs);
+    return dueMs - idleDeadlineMs < extensionIntervalMs(idleTimeoutMs) ? undefined : dueMs;
+  }
+
   /** Moves the idle deadline when that is worth a write. `undefined` where the session has ended meanwhile. */
   async #extend(session: Session): Promise<Session | undefined> {
     const { store, telemetry, idleTimeoutMs, nearCache } = this.#options;
-    const minimumGainMs = extensionIntervalMs(idleTimeoutMs);
-    const idleDeadlineMs = Math.min(this.#now() + idleTimeoutMs, session.absoluteDeadlineMs);
-    if (idleDeadlineMs - session.idleDeadlineMs < minimumGainMs) return session;
+    const idleDeadlineMs = this.#extension(session);
+    if (idleDeadlineMs === undefined) return session;
     try {
-      const result = await store.extend(session.id, idleDeadlineMs, minimumGainMs);
+      const result = await store.extend(session.id, idleDeadlineMs, extensionIntervalMs(idleTimeoutMs));
       nearCache?.invalidate(session.id);
       return result.kind === 'gone' ? undefined : { ...session, idleDeadlineMs: result.idleDeadlineMs };
     } catch (error) {
