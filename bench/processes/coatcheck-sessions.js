@@ -16,7 +16,7 @@ export const openCoatcheck = (url, nearCache) =>
     parseConfig(
       {
         publicUrl: 'https://apps.example.com',
-        store: { url, nearCache: { mode: nearCache } },
+        store: { url, deadline: '5s', nearCache: { mode: nearCache } },
         keys: [{ id: 'bench', secret: key }],
         session: { idleTimeout: `${idleTimeoutMs / 1000}s` },
         providers: { identity: provider('identity'), notebook: { ...provider('notebook'), sameUser: 'sub' } },

@@ -263,7 +263,13 @@ class NodeConnection implements RedisConnection {
       const deadline = this.#deadlines.add(() =>
         reject(this.#fault(`no answer within ${this.#deadlineMs} ms`)),
       );
-      work.then(resolve, reject).finally(() => deadline.settle());
+      const settling =
+        <Value>(settle: (value: Value) => void) =>
+        (value: Value): void => {
+          deadline.settle();
+          settle(value);
+        };
+      work.then(settling(resolve), settling(reject));
     });
   }
 
