@@ -10,8 +10,8 @@ import {
   type User,
   userIndex,
 } from './session/session.ts';
-import { openRecord, sealRecord } from './session/session-record.ts';
-import type { SessionStore } from './session/store.ts';
+import { type OpenResult, openRecord, reopenRecord, sealRecord } from './session/session-record.ts';
+import type { SessionStore, StoredRecord } from './session/store.ts';
 import { issueTicket, readTicket, type Ticket } from './session/ticket.ts';
 import type { Telemetry } from './telemetry.ts';
 
@@ -194,16 +194,23 @@ export class SessionManager {
 
   /** One command: what the store has under this ticket, opened. */
   async #read(ticket: Ticket): Promise<Session | 'unknown' | 'unreadable'> {
-    const { store, keyring, telemetry } = this.#options;
+    const { store, telemetry } = this.#options;
     const stored = await store.read(ticket.sessionId);
     if (stored.kind === 'miss') return 'unknown';
-    const opened = stored.kind === 'found' ? openRecord(stored.record, ticket, keyring) : stored;
+    const opened = stored.kind === 'found' ? this.#open(stored.record, ticket) : stored;
     if (opened.kind === 'unreadable') {
       const why = stored.kind === 'unreadable' ? stored.why : 'sealed';
       telemetry.log('session.unreadable', { session: telemetry.sessionReference(ticket.sessionId), why });
       return 'unreadable';
     }
     return isLive(opened.session, this.#now()) ? opened.session : 'unknown';
+  }
+
+  #open(record: StoredRecord, ticket: Ticket): OpenResult {
+    const { keyring, nearCache } = this.#options;
+    const known = nearCache?.lastVerified(ticket.sessionId)?.session;
+    const session = known === undefined ? undefined : reopenRecord(record, known);
+    return session === undefined ? openRecord(record, ticket, keyring) : { kind: 'opened', session };
   }
 
   /** Where the idle deadline is to be moved, if that is worth a write. */

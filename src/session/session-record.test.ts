@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { createKeyring } from './seal.ts';
 import type { TokenSet } from './session.ts';
-import { openRecord, type SessionContent, sealRecord } from './session-record.ts';
+import { openRecord, reopenRecord, type SessionContent, sealRecord } from './session-record.ts';
 import type { StoredRecord } from './store.ts';
 import { issueTicket, type Ticket } from './ticket.ts';
 
@@ -119,3 +119,34 @@ function sectionsOf(body: Buffer): Buffer[] {
   }
   return sections;
 }
+
+describe('a record that is read again', () => {
+  const ticket = issueTicket();
+  const record = seal(ticket);
+  const opened = openRecord(record, ticket, keyring);
+  if (opened.kind !== 'opened') throw new Error('the record did not open');
+  const known = opened.session;
+
+  test('gives what opening it gives, with the header that it has now', () => {
+    const later = { ...record, idleDeadlineMs: record.idleDeadlineMs + 60_000, generation: 3 };
+    const again = reopenRecord(later, known);
+    expect({ kind: 'opened', session: again }).toEqual(openRecord(later, ticket, keyring));
+    expect(again && reopenRecord(record, again)).toEqual(known);
+  });
+
+  test('S-066 must be opened where any byte, the absolute deadline or the session is another', () => {
+    for (let at = 0; at < record.body.length; at += 1) {
+      const body = Buffer.from(record.body);
+      body[at] = (body[at] ?? 0) ^ 1;
+      expect(reopenRecord({ ...record, body }, known), `byte ${at}`).toBeUndefined();
+    }
+    expect(reopenRecord({ ...record, absoluteDeadlineMs: 50_000_000 }, known)).toBeUndefined();
+    expect(reopenRecord(seal(ticket), known)).toBeUndefined();
+    expect(reopenRecord(record, { ...known })).toBeUndefined();
+  });
+
+  test('never lives past what was sealed, however late its header says', () => {
+    const late = { ...record, idleDeadlineMs: record.absoluteDeadlineMs + 1 };
+    expect(reopenRecord(late, known)?.idleDeadlineMs).toBe(known.absoluteDeadlineMs);
+  });
+});
