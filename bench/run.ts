@@ -8,7 +8,14 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startRedisServer } from '../test/redis-server.ts';
 import { measureEndpoints } from './gated-endpoint.ts';
-import { type LoadCost, type Results, resultsPlot, resultsText, type StoredBytes } from './report.ts';
+import {
+  type LoadCost,
+  type Results,
+  type Revocation,
+  resultsPlot,
+  resultsText,
+  type StoredBytes,
+} from './report.ts';
 import { runProcess } from './server-process.ts';
 
 const here = import.meta.dirname;
@@ -21,7 +28,16 @@ const { values: flags } = parseArgs({
 });
 
 const size = flags.quick
-  ? { rounds: 1, roundMs: 200, warmUpMs: 100, connections: 8, sessions: 10, loadRounds: 1, loads: 200 }
+  ? {
+      rounds: 1,
+      roundMs: 200,
+      warmUpMs: 100,
+      connections: 8,
+      sessions: 10,
+      loadRounds: 1,
+      loads: 100,
+      ended: 20,
+    }
   : {
       rounds: 7,
       roundMs: 2000,
@@ -51,12 +67,15 @@ async function measure(): Promise<Results> {
     for (let round = 0; round < size.loadRounds; round += 1) {
       loadCosts.push((await runProcess('load-cost.js', [redis.url, String(size.loads)])) as LoadCost);
     }
+    console.log('Revocation');
+    const revocation = (await runProcess('revocation.js', [redis.url, String(size.ended)])) as Revocation;
     console.log('Bytes per session');
     const { rows } = (await runProcess('stored-bytes.js', [redis.url])) as { rows: StoredBytes[] };
     return {
       endpoints,
       loadCosts,
       storedBytes: rows,
+      revocation,
       versions: { ...versions, 'redis-server': redisVersion() },
       settings: `${size.rounds} rounds of ${size.roundMs / 1000} s each, ${size.connections} connections, ${size.sessions} sessions.`,
     };

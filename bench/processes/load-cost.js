@@ -1,6 +1,7 @@
 /**
- * `load()` in one process, call by call: from the near cache; and without it, in turns with a bare GET of the same
- * bytes by the same client with the same settings. Arguments: Redis's URL, number of calls.
+ * `load()` in one process, call by call: from the near cache; and without it, in turns with a bare GET of the same bytes by the
+ * same client with the same settings. Without it there are two: the first load of a session in a process opens its
+ * record; a later one finds it unchanged. Arguments: Redis's URL, number of calls.
  */
 import { createClient, RESP_TYPES } from 'redis';
 import { createSession, openCoatcheck } from './coatcheck-sessions.js';
@@ -28,7 +29,8 @@ client.on('error', (error) => {
 await client.connect();
 
 const cachedTimes = [];
-const loadTimes = [];
+const firstTimes = [];
+const againTimes = [];
 const getTimes = [];
 
 const uncached = await openCoatcheck(url, 'off');
@@ -37,15 +39,18 @@ for (let number = 0; number < sessionCount; number += 1) tickets.push(await crea
 const keys = [];
 for (const ticket of tickets) keys.push(`cc:s:{${(await uncached.sessions.load(ticket)).session.id}}`);
 
-const round = async (calls, { loads, gets }) => {
+const round = async (calls, { firsts, agains, gets }) => {
   for (let call = 0; call < calls; call += 1) {
     const at = call % sessionCount;
-    await timed(loads, () => uncached.sessions.load(tickets[at]));
+    const fresh = await createSession(uncached, call);
+    await timed(firsts, () => uncached.sessions.load(fresh));
     await timed(gets, () => client.sendCommand(['GET', keys[at]]));
+    await timed(agains, () => uncached.sessions.load(tickets[at]));
+    await uncached.sessions.destroy(fresh);
   }
 };
-await round(Math.min(count, 5000), { loads: [], gets: [] });
-await round(count, { loads: loadTimes, gets: getTimes });
+await round(Math.min(count, 2000), { firsts: [], agains: [], gets: [] });
+await round(count, { firsts: firstTimes, agains: againTimes, gets: getTimes });
 
 const cached = await openCoatcheck(url, 'tracked');
 const own = [];
@@ -55,14 +60,19 @@ const load = async (calls, times) => {
     await timed(times, () => cached.sessions.load(own[call % sessionCount]));
 };
 await load(Math.min(count, 20_000), []);
-await load(count * 5, cachedTimes);
+await load(count * 20, cachedTimes);
 
 const percentiles = (times) => {
   times.sort((one, other) => one - other);
   const at = (share) => times[Math.min(times.length - 1, Math.floor(times.length * share))];
   return { p50: at(0.5), p99: at(0.99), calls: times.length };
 };
-process.send({ cached: percentiles(cachedTimes), load: percentiles(loadTimes), get: percentiles(getTimes) });
+process.send({
+  cached: percentiles(cachedTimes),
+  first: percentiles(firstTimes),
+  again: percentiles(againTimes),
+  get: percentiles(getTimes),
+});
 client.destroy();
 await Promise.all([uncached.close(), cached.close()]);
 process.disconnect();
