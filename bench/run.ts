@@ -39,13 +39,14 @@ const size = flags.quick
       ended: 20,
     }
   : {
-      rounds: 7,
+      rounds: 5,
       roundMs: 2000,
-      warmUpMs: 3000,
+      warmUpMs: 2000,
       connections: 32,
       sessions: 1000,
       loadRounds: 5,
-      loads: 10_000,
+      loads: 3000,
+      ended: 1000,
     };
 
 const versions = installPeers();

@@ -12,13 +12,19 @@ function start(file: string, words: readonly string[], env: Readonly<Record<stri
   });
 }
 
-async function messageOf(child: ChildProcess, file: string): Promise<unknown> {
-  const ended = once(child, 'exit').then(([code]) => {
-    throw new Error(`${file} ended with ${code}`);
+/** The next message; a process that ends instead has failed. */
+function messageOf(child: ChildProcess, file: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const onMessage = (message: unknown): void => {
+      child.off('exit', onExit);
+      resolve(message);
+    };
+    const onExit = (code: number | null): void => {
+      child.off('message', onMessage);
+      reject(new Error(`${file} ended with ${code}`));
+    };
+    child.once('message', onMessage).once('exit', onExit);
   });
-  ended.catch(() => undefined);
-  const [message] = await Promise.race([once(child, 'message'), ended]);
-  return message;
 }
 
 /** Runs one of `processes/` to its one message. */
