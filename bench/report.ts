@@ -50,6 +50,8 @@ export interface Results {
   readonly revocation: Revocation;
   /** By package; `redis-server` among them. */
   readonly versions: Readonly<Record<string, string>>;
+  /** Of the last minute before the start: whether the machine had other work. */
+  readonly loadBefore: number;
   /** How it was measured, in a sentence. */
   readonly settings: string;
 }
@@ -74,7 +76,7 @@ export function resultsText(results: Results): string {
 
 <!-- Written by \`npm run bench -- --write\`. -->
 
-- Machine: ${machine()}, shared by server, client and Redis.
+- Machine: ${machine()}, shared by server, client and Redis. Load average before the start: ${results.loadBefore.toFixed(1)}${results.loadBefore > 0.5 ? ', so other work disturbed it; the machine to believe is an idle one' : ''}.
 - Node.js ${process.versions.node}; ${Object.entries(versions)
     .map(([name, version]) => `${name} ${version}`)
     .join(', ')}.
@@ -171,7 +173,15 @@ function bytesTable(rows: readonly StoredBytes[]): string {
     bytesRatio(of).toFixed(3),
   ];
   return table(
-    ['two tokens of', 'Coatcheck', 'connect-redis', 'value alone', 'value alone', 'index entry', 'ratio'],
+    [
+      'two tokens of',
+      'Coatcheck',
+      'connect-redis',
+      'Coatcheck, value alone',
+      'connect-redis, value alone',
+      'our index entry',
+      'ratio',
+    ],
     [
       line('1,200 characters', at1200(rows)),
       line(`${rows[0]?.tokenCharacters}…${rows.at(-1)?.tokenCharacters} characters, mean`, rows),

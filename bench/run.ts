@@ -4,6 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startRedisServer } from '../test/redis-server.ts';
@@ -49,6 +50,7 @@ const size = flags.quick
       ended: 1000,
     };
 
+const [loadBefore = 0] = loadavg();
 const versions = installPeers();
 const results = await measure();
 const text = resultsText(results);
@@ -77,6 +79,7 @@ async function measure(): Promise<Results> {
       loadCosts,
       storedBytes: rows,
       revocation,
+      loadBefore,
       versions: { ...versions, 'redis-server': redisVersion() },
       settings: `${size.rounds} rounds of ${size.roundMs / 1000} s each, ${size.connections} connections, ${size.sessions} sessions.`,
     };
