@@ -2,12 +2,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createClient } from '@redis/client';
 import { freePort } from '../demo/free-ports.ts';
 
 /** A running server. */
@@ -22,7 +23,7 @@ export interface RedisServer {
   stop(): Promise<void>;
   /** Sends a signal, e.g. `SIGSTOP`; waits for the end after `SIGKILL` and `SIGTERM`. */
   kill(signal: NodeJS.Signals): Promise<void>;
-  /** Starts anew, empty, on the same port. */
+  /** Starts anew, empty, on the same port; what it has learned of a cluster it still knows. */
   restart(): Promise<void>;
 }
 
@@ -32,6 +33,8 @@ export interface RedisServerOptions {
   readonly args?: readonly string[];
   /** Default: a free one. */
   readonly port?: number;
+  /** The text of a configuration file, which the server may rewrite. Default: none. */
+  readonly config?: string;
 }
 
 /** Starts `redis-server` (or `valkey-server`) from PATH and waits until it answers. */
@@ -51,7 +54,10 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
     '--dir',
     directory,
   ];
-  const args = [...fixed.map(String), ...(options.args ?? [])];
+  const configFile = join(directory, 'redis.conf');
+  if (options.config !== undefined) writeFileSync(configFile, options.config);
+  const file = options.config === undefined ? [] : [configFile];
+  const args = [...file, ...fixed.map(String), ...(options.args ?? [])];
   let child = await launch(binary, args, port);
   const kill = async (signal: NodeJS.Signals): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -128,6 +134,27 @@ function isExecutable(path: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Sends one command on a connection of its own. */
+export async function ask(server: { readonly url: string }, ...command: string[]): Promise<unknown> {
+  const client = createClient({ url: server.url, disableOfflineQueue: true });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await client.sendCommand(command);
+  } finally {
+    client.destroy();
+  }
+}
+
+/** Waits until `condition` holds; a fault of it means not yet. */
+export async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + 20_000;
+  while (!(await condition().catch(() => false))) {
+    if (performance.now() > deadlineMs) throw new Error(`Not within 20 s: ${what}`);
+    await delay(20);
   }
 }
 

@@ -44,6 +44,14 @@ export class DeadlineQueue {
     return entry;
   }
 
+  /** The outcome of `work`, or after the limit the error that `onLate` makes. */
+  within<Result>(work: Promise<Result>, onLate: () => Error): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const deadline = this.add(() => reject(onLate()));
+      work.then(resolve, reject).finally(() => deadline.settle());
+    });
+  }
+
   #arm(delayMs: number): void {
     if (this.#armed) return;
     this.#armed = true;

@@ -40,6 +40,17 @@ export function parseRedisAddress(text: string): RedisAddress {
   };
 }
 
+/**
+ * The address of another node of the same store, which the store itself has told. Throws `store_unavailable` where it would
+ * mean plain text beyond this machine.
+ */
+export function siblingAddress(address: RedisAddress, host: string, port: number): RedisAddress {
+  if (address.tls || isLoopback(host)) return { ...address, host, port };
+  throw new CoatcheckError('store_unavailable', {
+    detail: `Redis: its node ${host}:${port} is not on loopback, so store.url must be rediss://`,
+  });
+}
+
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }

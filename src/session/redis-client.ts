@@ -3,20 +3,18 @@ import type { RedisAddress } from './redis-address.ts';
 
 const connectTimeoutMs = 1000;
 
-/** Full jitter, from 50 ms to a bound that doubles up to 2 s. */
+/** Full jitter, from 50 ms to a bound that doubles up to 800 ms: whoever is back is found within a second. */
 export function retryDelayMs(retries: number): number {
-  return Math.round(50 + Math.random() * (Math.min(2000, 100 * 2 ** retries) - 50));
+  return Math.round(50 + Math.random() * (Math.min(800, 100 * 2 ** retries) - 50));
 }
 
-/** How a client is made. */
-export interface RedisClientOptions {
+/** One node, and how to come in: what a single connection is made of. */
+export interface RedisTarget extends RedisAddress {
   /** Certificate authorities (PEM) to trust instead of the system's. */
   readonly ca: string | Buffer | undefined;
-  /** Whether the server is to tell of changes to what was read (`CLIENT TRACKING`). */
-  readonly tracking: boolean;
 }
 
-/** As much of the library's client as we use. */
+/** As much of the library's client as we use. It connects once: a new connection is a new client. */
 export interface RedisClient {
   readonly isReady: boolean;
   on(event: 'connect' | 'ready', listener: () => void): unknown;
@@ -28,9 +26,12 @@ export interface RedisClient {
   destroy(): void;
 }
 
-/** A client, not yet connected, with the settings that we stand on. */
-export function newClient(address: RedisAddress, { ca, tracking }: RedisClientOptions): RedisClient {
-  const { host, port, tls, username, password, database } = address;
+/**
+ * A client, not yet connected, with the settings that we stand on. With `tracking` the server tells of changes to what was
+ * read (`CLIENT TRACKING`).
+ */
+export function newClient(target: RedisTarget, tracking: boolean): RedisClient {
+  const { host, port, tls, ca, username, password, database } = target;
   return createClient({
     // An empty user name would be sent as such; left out, it is the default user.
     ...(username && { username }),
@@ -47,7 +48,8 @@ export function newClient(address: RedisAddress, { ca, tracking }: RedisClientOp
       port,
       connectTimeout: connectTimeoutMs,
       keepAliveInitialDelay: 5000,
-      reconnectStrategy: retryDelayMs,
+      // The next attempt may have another address, password or authority.
+      reconnectStrategy: false,
       ...(tls && { tls, rejectUnauthorized: true, ...(ca !== undefined && { ca }) }),
     },
   });

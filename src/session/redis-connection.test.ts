@@ -209,6 +209,7 @@ test('close while it connects leaves no connection behind', async () => {
   cleanUp.push(async () => admin.destroy());
   const connection = createRedisConnection({ url: server.url });
   const started = connection.start();
+  await new Promise(setImmediate);
   await connection.close();
   await started;
   const number = async (name: string) => Number(new RegExp(`${name}:(\\d+)`).exec(await admin.info())?.[1]);

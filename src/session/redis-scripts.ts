@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { RedisArgument } from '@redis/client';
 import { CoatcheckError } from '../errors.ts';
-import { type Redis, replyCode } from './redis-connection.ts';
+import { type Redis, replyCode } from './redis.ts';
 import type { ExtendResult, ReplaceResult } from './store.ts';
 
 /** A script of `lua/`: what it takes besides its one key, and the words with which it can answer. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { RedisArgument } from '@redis/client';
 import { decodeRecord, encodeRecord, oncePrefix, recordPrefix } from './record-header.ts';
-import type { Redis, RedisConnection } from './redis-connection.ts';
+import type { Redis, RedisConnection } from './redis.ts';
 import { type RedisScript, redisScripts, runScript, type ScriptResult, strayReply } from './redis-scripts.ts';
 import type {
   ExtendResult,
@@ -51,7 +51,7 @@ class RedisStore implements SessionStore {
     // Either replies have come to the wrong commands, or the store holds it so. A stored record must not cost everyone
     // the connection, so it is given up only where it proves to be out of step.
     await this.#connection.whenConnected();
-    await this.#connection.run(undefined, giveUpIfOutOfStep);
+    await this.#connection.run(this.#key('s', sessionId), giveUpIfOutOfStep);
     await this.#connection.whenConnected();
     return this.#readOnce(sessionId);
   }
