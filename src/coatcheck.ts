@@ -3,6 +3,7 @@ import type { Config } from './config.ts';
 import { Login } from './oauth/login.ts';
 import { createProvider } from './oauth/provider.ts';
 import { createTransactionStore } from './oauth/transaction.ts';
+import { DurableConnection } from './session/durable-connection.ts';
 import { createMemoryStore } from './session/memory-store.ts';
 import { NearCache } from './session/near-cache.ts';
 import { observeStore } from './session/observed-store.ts';
@@ -117,9 +118,9 @@ function openStore(config: Config, options: CoatcheckOptions, telemetry: Telemet
     telemetry.metrics.storeUp.set(1);
     return { store: observed(own), connected: () => true, start: async () => undefined };
   }
+  const { deadlineMs, acknowledgedBy, keyPrefix } = config.store;
   const connection = createRedisConnection({
-    url: config.store.url,
-    deadlineMs: config.store.deadlineMs,
+    ...config.store,
     onStateChange(connected) {
       telemetry.metrics.storeUp.set(connected ? 1 : 0);
       telemetry.log(connected ? 'store.available' : 'store.unavailable');
@@ -128,6 +129,19 @@ function openStore(config: Config, options: CoatcheckOptions, telemetry: Telemet
       if (!tracking && config.store.nearCache.mode === 'tracked') telemetry.log('store.untracked');
     },
   });
-  const store = createRedisStore({ connection, keyPrefix: config.store.keyPrefix, now });
-  return { store: observed(store), connected: () => connection.connected, start: () => connection.start() };
+  const durable =
+    acknowledgedBy === 0
+      ? undefined
+      : new DurableConnection({
+          connection: createRedisConnection(config.store),
+          ...(acknowledgedBy !== undefined && { acknowledgedBy }),
+          timeoutMs: Math.ceil(deadlineMs / 2),
+          onRefused: () => telemetry.log('store.unacknowledged'),
+        });
+  const store = createRedisStore({ connection, ...(durable && { durable }), keyPrefix, now });
+  return {
+    store: observed(store),
+    connected: () => connection.connected,
+    start: async () => void (await Promise.all([connection.start(), durable?.start()])),
+  };
 }

@@ -16,6 +16,7 @@ describe('a valid configuration', () => {
       publicUrl: 'https://apps.example.com',
       listen: { host: '0.0.0.0', port: 8080, adminHost: '0.0.0.0', adminPort: 9090 },
       store: {
+        cluster: false,
         url: 'rediss://apps:canary-store@sessions.example.com:6379',
         deadlineMs: 250,
         keyPrefix: 'cc:',

@@ -55,11 +55,31 @@ export interface ListenConfig {
 export interface StoreConfig {
   /** `rediss://…`, `redis://…` on loopback, or `memory://` where publicUrl is loopback. Secret in part. */
   url: string;
+  /** Absolute path; read anew for each connection. Default: the password in the URL, if any. */
+  passwordFile?: string;
+  /** Absolute path of authorities in PEM; read anew for each connection. Default: the system's. */
+  caFile?: string;
+  /** Default: false. */
+  cluster: boolean;
+  /** Default: the URL leads to the primary. */
+  sentinel?: SentinelConfig;
+  /** Replicas that must have a session before anybody relies on it. Default: 1 where there are replicas, else 0. */
+  acknowledgedBy?: number;
   /** Longest wait for one operation, ms. Default: 250. */
   deadlineMs: number;
   /** Default: `cc:`. */
   keyPrefix: string;
   nearCache: NearCacheConfig;
+}
+
+/** Who knows where the primary of the session store is. */
+export interface SentinelConfig {
+  /** By which the sentinels know it. */
+  name: string;
+  /** Each `host:port`. At least one. */
+  nodes: string[];
+  /** Of the sentinels themselves. Default: none. Secret. */
+  password?: string;
 }
 
 /** Sessions kept in the process, so that the usual request asks the store nothing. */
@@ -206,7 +226,7 @@ export const checkConfig = (
     ? crossCheck(result.data)
     : result.error.issues.flatMap((issue) => problemsOf(schema, resolved, issue));
   // What could not be resolved is missing for the schema too; once is enough.
-  const known = new Set(context.problems.map(({ key }) => key.replace(/(File|\.file)$/, '')));
+  const known = new Set(context.problems.flatMap(({ key }) => [key, key.replace(/(File|\.file)$/, '')]));
   const problems = [...context.problems, ...found.filter(({ key }) => !known.has(key))];
   return result.success && problems.length === 0
     ? { kind: 'valid', config: result.data }

@@ -19,6 +19,7 @@ export type LogEvent =
   | 'gateway.defect'
   | 'store.available'
   | 'store.unavailable'
+  | 'store.unacknowledged'
   | 'store.untracked'
   | 'session.created'
   | 'session.destroyed'
@@ -40,6 +41,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'gateway.defect': ['error', 'request ended in a fault that no rule foresaw'],
   'store.available': ['info', 'the session store answers'],
   'store.unavailable': ['error', 'the session store does not answer'],
+  'store.unacknowledged': ['warn', 'the store has no WAIT or INFO: a failover may lose the latest sign-ins'],
   'store.untracked': [
     'warn',
     'the store tells of no changes (CLIENT TRACKING): the near cache is off, every request asks the store',
@@ -47,10 +49,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'session.created': ['info', 'a person has signed in'],
   'session.destroyed': ['info', 'a person has signed out'],
   'session.unreadable': ['warn', 'a stored session could not be opened and counts as none'],
-  'session.extend_failed': [
-    'warn',
-    'a session could not be extended; it stays valid until its idle deadline',
-  ],
+  'session.extend_failed': ['warn', 'a session could not be extended; it lives until its idle deadline'],
   'login.started': ['info', 'a login has begun'],
   'login.continued': ['info', 'one provider has answered, the next is asked'],
   'login.failed': ['warn', 'a login has failed'],

@@ -12,6 +12,8 @@ import {
 
 const anEndpoint = 'https://identity.example.com/x';
 
+const store = { url: 'rediss://sessions.example.com' };
+
 const bad: readonly BadRow[] = [
   [
     'missing client secret',
@@ -27,6 +29,21 @@ const bad: readonly BadRow[] = [
     'memory store off loopback',
     input({ store: { url: 'memory://' } }),
     'store.url: "memory://"; expected a shared store, for publicUrl is not on loopback',
+  ],
+  [
+    'sentinels of a cluster',
+    input({ store: { ...store, cluster: true, sentinel: { name: 'sessions', nodes: ['a:1'] } } }),
+    'store.sentinel: given beside cluster: true; expected either, for a cluster has none',
+  ],
+  [
+    'two passwords of the store',
+    input({ store: { url: 'rediss://u:canary-p@sessions.example.com', passwordFile: '/dev/null' } }),
+    'store.passwordFile: given beside a password in url; expected either',
+  ],
+  [
+    'plain text to a sentinel elsewhere',
+    input({ store: { url: 'redis://[::1]', sentinel: { name: 'sessions', nodes: ['[::1]:1', 'a:1'] } } }),
+    'store.sentinel.nodes[1]: "a:1"; expected loopback, or rediss:// in store.url',
   ],
   [
     'same key id',

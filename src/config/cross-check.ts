@@ -36,6 +36,20 @@ function* checkProcess({ publicUrl, listen, store, keys, limits }: Config): Prob
   }
 }
 
+function* checkStore({ store }: Config): Problems {
+  const { url, cluster, sentinel, passwordFile } = store;
+  if (cluster && sentinel !== undefined) {
+    yield problem(['store', 'sentinel'], 'given beside cluster: true', 'either, for a cluster has none');
+  }
+  if (passwordFile !== undefined && new URL(url).password !== '') {
+    yield problem(['store', 'passwordFile'], 'given beside a password in url', 'either');
+  }
+  for (const [index, node] of (sentinel?.nodes ?? []).entries()) {
+    if (!url.startsWith('redis:') || isLoopback(`http://${node}`)) continue;
+    yield problem(['store', 'sentinel', 'nodes', index], show(node), 'loopback, or rediss:// in store.url');
+  }
+}
+
 function* checkSession({ session, app }: Config): Problems {
   if (session.idleTimeoutMs > session.absoluteTimeoutMs) {
     yield problem(['session', 'idleTimeout'], 'more than session.absoluteTimeout', 'at most that');
@@ -110,6 +124,6 @@ function* checkUpstreams({ upstreams, login }: Config): Problems {
 
 /** Everything in which the parts of the configuration contradict each other. */
 export const crossCheck = (config: Config): ConfigProblem[] =>
-  [checkProcess, checkSession, checkLogin, checkProviders, checkUpstreams].flatMap((check) => [
+  [checkProcess, checkStore, checkSession, checkLogin, checkProviders, checkUpstreams].flatMap((check) => [
     ...check(config),
   ]);

@@ -119,7 +119,7 @@ export const jsonSchema = (): Record<string, unknown> => ({
     metadata: documentation,
     override: ({ zodSchema, jsonSchema: json }) => {
       const { secret }: Documentation = documentationOf(zodSchema);
-      for (const extra of ['form', 'unit', 'secret']) delete json[extra];
+      for (const extra of ['form', 'unit', 'secret', 'file']) delete json[extra];
       if (secret !== undefined) json.writeOnly = true;
       const kind = kindOf(zodSchema);
       if (zodSchema instanceof z.ZodObject) withFiles(json, zodSchema.def.shape);

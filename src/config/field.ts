@@ -12,6 +12,8 @@ export interface Documentation {
   readonly unit?: 'ms' | 'bytes';
   /** `whole`: never shown, and may come from a file. `credentials`: the same, but the address around it is shown. */
   readonly secret?: 'whole' | 'credentials';
+  /** The path of a file that must be readable, made absolute. Its content is read by whoever uses it. */
+  readonly file?: boolean;
 }
 
 /** Any field of the schema. */
@@ -50,6 +52,10 @@ export const text = (
 /** Text that a pattern describes. */
 export const matching = (pattern: RegExp, form: string): z.ZodType<string, string> =>
   text({ form }, (value) => (pattern.test(value) ? undefined : form));
+
+/** The path of a file; relative ones start at the configuration's directory. */
+export const filePath = (): z.ZodType<string, string> =>
+  written({ form: 'path of a readable file', file: true }, z.string().min(1));
 
 const quantity = (
   how: Documentation & { form: string },

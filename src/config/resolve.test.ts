@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: such references are what is tested
 import { expect, test } from 'vitest';
-import { type BadRow, badTitle, identity, problems, upstream } from '../../test/config-input.ts';
+import { type BadRow, badTitle, identity, input, problems, upstream } from '../../test/config-input.ts';
 
 const bad: readonly BadRow[] = [
   [
@@ -12,6 +12,16 @@ const bad: readonly BadRow[] = [
     'unreadable header file',
     upstream({ headers: { 'x-api-key': { file: '/dev/null/x' } } }),
     'upstreams.eln.headers.x-api-key.file: "/dev/null/x" cannot be read (ENOTDIR); expected a readable file',
+  ],
+  [
+    'unreadable file that is read later',
+    input({ store: { url: 'rediss://sessions.example.com', caFile: 'nowhere' } }),
+    'store.caFile: "/nowhere/nowhere" cannot be read (ENOENT); expected a readable file',
+  ],
+  [
+    'no path of a file',
+    input({ store: { url: 'rediss://sessions.example.com', passwordFile: 7 } }),
+    'store.passwordFile: no path; expected the path of a file',
   ],
   [
     'both forms',

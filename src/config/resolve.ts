@@ -46,18 +46,26 @@ const substitute = (text: string, path: Path, context: ResolveContext): string |
   return complete ? result : undefined;
 };
 
-const readSecret = (file: unknown, path: Path, context: ResolveContext): string | undefined => {
+interface ReadFile {
+  readonly path: string;
+  readonly content: string;
+}
+
+const readText = (file: unknown, path: Path, context: ResolveContext): ReadFile | undefined => {
   if (typeof file !== 'string') return report(context, path, ['no path', 'the path of a file']);
   const name = substitute(file, path, context);
   if (name === undefined) return undefined;
   const absolute = resolvePath(context.baseDirectory, name);
   try {
-    return readFileSync(absolute, 'utf8').replace(/\r?\n$/, '');
+    return { path: absolute, content: readFileSync(absolute, 'utf8') };
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'fault';
     return report(context, path, [`${JSON.stringify(absolute)} cannot be read (${code})`, 'a readable file']);
   }
 };
+
+const readSecret = (file: unknown, path: Path, context: ResolveContext): string | undefined =>
+  readText(file, path, context)?.content.replace(/\r?\n$/, '');
 
 const resolveObject = (
   shape: Readonly<Record<string, Field>>,
@@ -113,6 +121,7 @@ export const resolve = (
   [input, path]: readonly [unknown, Path],
   context: ResolveContext,
 ): unknown => {
+  if (documentationOf(field).file === true) return readText(input, path, context)?.path;
   if (typeof input === 'string') return substitute(input, path, context);
   const kind = kindOf(field);
   if (kind.kind === 'object' && isMapping(input)) return resolveObject(kind.shape, [input, path], context);

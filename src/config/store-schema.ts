@@ -3,7 +3,18 @@ import * as z from 'zod';
 import type { Config } from '../config.ts';
 import type { OutagePolicy } from '../policy.ts';
 import { storeAddressFault } from './address.ts';
-import { about, choice, duration, integer, mapping, matching, text } from './field.ts';
+import {
+  about,
+  choice,
+  duration,
+  filePath,
+  flag,
+  integer,
+  mapping,
+  matching,
+  text,
+  written,
+} from './field.ts';
 
 const second = 1000;
 const minute = 60 * second;
@@ -29,13 +40,44 @@ const nearCache = z
     maximumAgeMs: maximumAge,
   }));
 
+const sentinel = z.strictObject({
+  name: about('The name by which the sentinels know the primary.', matching(/^[\w.-]{1,64}$/, 'name')),
+  nodes: about(
+    'The sentinels. What most of those who answer name is the primary; TLS and `caFile` hold for them too.',
+    z.array(matching(/^(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/, 'host:port')).min(1),
+  ),
+  password: about(
+    'The password of the sentinels themselves, if they have one.',
+    written({ form: 'password', secret: 'whole' }, z.string().min(1)),
+  ).exactOptional(),
+});
+
 /** `store` */
 export const store: z.ZodType<Config['store']> = z
   .strictObject({
     url: about(
-      'Where sessions live: Redis or Valkey over TLS. Plain `redis://` is taken on loopback only; `memory://` keeps sessions in this process and is taken only where `publicUrl` is loopback.',
+      'Where sessions live: Redis or Valkey over TLS. Plain `redis://` is taken on loopback only; `memory://` keeps sessions in this process and is taken only where `publicUrl` is loopback. With `cluster` any of its nodes, or a name that leads to one; with `sentinel` the host says nothing, all the rest holds.',
       text({ form: 'rediss:// URL', secret: 'credentials' }, storeAddressFault),
     ),
+    passwordFile: about(
+      'A file that holds the password, in place of one in `url`. It is read anew for each connection, so a password can change without a restart: let the store take both, replace the file, then drop the old one.',
+      filePath(),
+    ).exactOptional(),
+    caFile: about(
+      'Certificate authorities (PEM) to trust in place of the system’s. Read anew for each connection. The host name is always verified.',
+      filePath(),
+    ).exactOptional(),
+    cluster: about('Whether this is a Redis Cluster. Its nodes are found through `url`.', flag()).prefault(
+      false,
+    ),
+    sentinel: about(
+      'Sentinels that know where the primary is. Default: `url` leads to it.',
+      sentinel,
+    ).exactOptional(),
+    acknowledgedBy: about(
+      'How many replicas must have a new, changed or ended session (`WAIT`) before anybody is told; where they do not within half of `deadline`, that is an outage. Default: 1 where there are replicas, 0 where there are none, or where the store has no `WAIT`.',
+      integer(0, 9),
+    ).exactOptional(),
     deadline: about('The longest wait for one store operation.', duration(10, 10 * second)).prefault('250ms'),
     keyPrefix: about(
       'Begins every key in the store, so that several systems can share one.',

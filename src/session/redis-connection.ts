@@ -6,7 +6,7 @@ import { parseRedisAddress } from './redis-address.ts';
 import type { RedisTarget } from './redis-client.ts';
 import { SentinelConnection, type SentinelOptions } from './sentinel-connection.ts';
 
-export type { KeyWatch, Redis, RedisConnection } from './redis.ts';
+export type { RedisConnection } from './redis.ts';
 
 /** Who we are to Redis. */
 export interface RedisCredentials {

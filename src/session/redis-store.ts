@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { RedisArgument } from '@redis/client';
+import type { DurableConnection } from './durable-connection.ts';
 import { decodeRecord, encodeRecord, oncePrefix, recordPrefix } from './record-header.ts';
 import type { Redis, RedisConnection } from './redis.ts';
 import { type RedisScript, redisScripts, runScript, type ScriptResult, strayReply } from './redis-scripts.ts';
@@ -18,6 +19,8 @@ import type {
 export interface RedisStoreOptions {
   /** The connection to use; the store closes it. */
   readonly connection: RedisConnection;
+  /** Where sessions are written so that a failover does not lose them; the store closes it. Default: as everything else. */
+  readonly durable?: DurableConnection;
   /** What every key begins with. Default `cc:`. */
   readonly keyPrefix?: string;
   /** The clock, Unix ms. Default `Date.now`. */
@@ -31,12 +34,15 @@ export function createRedisStore(options: RedisStoreOptions): SessionStore {
 
 class RedisStore implements SessionStore {
   readonly #connection: RedisConnection;
+  readonly #durable: DurableConnection | undefined;
   readonly #keyPrefix: string;
   readonly #now: () => number;
   readonly changes: StoreChanges;
+  #listener: ((change: StoreChange) => void) | undefined;
 
-  constructor({ connection, keyPrefix = 'cc:', now = Date.now }: RedisStoreOptions) {
+  constructor({ connection, durable, keyPrefix = 'cc:', now = Date.now }: RedisStoreOptions) {
     this.#connection = connection;
+    this.#durable = durable;
     this.#keyPrefix = keyPrefix;
     this.#now = now;
     this.changes = {
@@ -59,7 +65,8 @@ class RedisStore implements SessionStore {
   async create(sessionId: string, record: Omit<StoredRecord, 'generation'>): Promise<boolean> {
     const stored = encodeRecord(sessionId, { ...record, generation: 1 });
     const deadlineMs = Math.min(record.idleDeadlineMs, record.absoluteDeadlineMs);
-    return this.#set(this.#key('s', sessionId), stored, ['PXAT', String(deadlineMs)]);
+    const set = setOnce(this.#key('s', sessionId), stored, ['PXAT', String(deadlineMs)]);
+    return this.#write(sessionId, set, (created) => created);
   }
 
   async replace(
@@ -68,11 +75,17 @@ class RedisStore implements SessionStore {
     record: Omit<StoredRecord, 'generation'>,
   ): Promise<ReplaceResult> {
     const generation = expectedGeneration + 1;
-    const { result } = await this.#run(redisScripts.replace, this.#key('s', sessionId), {
+    const key = this.#key('s', sessionId);
+    const values = {
       now: this.#now(),
       expected: expectedGeneration,
       record: encodeRecord(sessionId, { ...record, generation }),
-    });
+    };
+    const { result } = await this.#write(
+      sessionId,
+      (redis) => runScript(redis, redisScripts.replace, { key, values }),
+      (answer) => answer.result === 'replaced',
+    );
     return result === 'replaced' ? { kind: result, generation } : { kind: result };
   }
 
@@ -88,15 +101,18 @@ class RedisStore implements SessionStore {
 
   async destroy(sessionId: string): Promise<boolean> {
     const key = this.#key('s', sessionId);
-    return this.#connection.run(key, async (redis) => {
+    const remove = async (redis: Redis): Promise<boolean> => {
       const removed = await redis.send(['DEL', key]);
       if (typeof removed !== 'number') throw strayReply(redis);
       return removed > 0;
-    });
+    };
+    return this.#write(sessionId, remove, (removed) => removed);
   }
 
   async putOnce(id: string, value: Buffer, ttlMs: number): Promise<boolean> {
-    return this.#set(this.#key('o', id), Buffer.concat([oncePrefix(id), value]), ['PX', String(ttlMs)]);
+    const key = this.#key('o', id);
+    const stored = Buffer.concat([oncePrefix(id), value]);
+    return this.#connection.run(key, setOnce(key, stored, ['PX', String(ttlMs)]));
   }
 
   async takeOnce(id: string): Promise<Buffer | undefined> {
@@ -153,11 +169,12 @@ class RedisStore implements SessionStore {
     });
   }
 
-  close(): Promise<void> {
-    return this.#connection.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#connection.close(), this.#durable?.close()]);
   }
 
   #listen(listener: (change: StoreChange) => void): void {
+    this.#listener = listener;
     const before = `${this.#keyPrefix}s:{`;
     this.#connection.watch({
       onInvalidate(key) {
@@ -184,13 +201,20 @@ class RedisStore implements SessionStore {
     });
   }
 
-  /** Writes where nothing is yet. */
-  #set(key: string, value: Buffer, expiry: readonly RedisArgument[]): Promise<boolean> {
-    return this.#connection.run(key, async (redis: Redis) => {
-      const reply = await redis.send(['SET', key, value, 'NX', ...expiry]);
-      if (reply !== 'OK' && reply !== null) throw strayReply(redis);
-      return reply === 'OK';
-    });
+  /** One write of a session; where configured, so that it outlives its primary. */
+  async #write<Result>(
+    sessionId: string,
+    write: (redis: Redis) => Promise<Result>,
+    written: (result: Result) => boolean,
+  ): Promise<Result> {
+    const key = this.#key('s', sessionId);
+    if (this.#durable === undefined) return this.#connection.run(key, write);
+    try {
+      return await this.#durable.run(key, write, written);
+    } finally {
+      // The server tells of it on the other connection, perhaps after this answer.
+      this.#listener?.({ kind: 'changed', sessionId });
+    }
   }
 
   #run<Argument extends string, Result extends string>(
@@ -204,6 +228,19 @@ class RedisStore implements SessionStore {
   #isPast(record: StoredRecord): boolean {
     return this.#now() >= Math.min(record.idleDeadlineMs, record.absoluteDeadlineMs);
   }
+}
+
+/** Writes where nothing is yet. */
+function setOnce(
+  key: string,
+  value: Buffer,
+  expiry: readonly RedisArgument[],
+): (redis: Redis) => Promise<boolean> {
+  return async (redis) => {
+    const reply = await redis.send(['SET', key, value, 'NX', ...expiry]);
+    if (reply !== 'OK' && reply !== null) throw strayReply(redis);
+    return reply === 'OK';
+  };
 }
 
 async function giveUpIfOutOfStep(redis: Redis): Promise<void> {
