@@ -11,8 +11,8 @@ export interface RedisCluster {
   ownerOf(slot: number): Promise<RedisServer>;
   /** Its id in the cluster. */
   idOf(server: RedisServer): Promise<string>;
-  /** Waits until all agree that all slots are served and every primary but `without` has its replica. */
-  untilWhole(options?: { readonly replicas: number }): Promise<void>;
+  /** Waits until all who live agree that all slots are served and every primary has its replica. */
+  untilWhole(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -28,11 +28,11 @@ export async function startRedisCluster(): Promise<RedisCluster> {
     return server;
   };
   const idOf = async (server: RedisServer): Promise<string> => String(await ask(server, 'CLUSTER', 'MYID'));
-  const untilWhole = ({ replicas }: { readonly replicas: number } = { replicas: primaries }): Promise<void> =>
+  const untilWhole = (): Promise<void> =>
     until('the cluster is whole', async () => {
-      const live = servers.filter((server) => server.process.exitCode === null && !server.process.killed);
+      const live = servers.filter(isLive);
       const views = await Promise.all(live.map((server) => viewOf(server)));
-      return views.every((view) => view.ok && view.primaries === primaries && view.replicas >= replicas);
+      return views.every((view) => view.ok && view.primaries === primaries && view.replicas === primaries);
     });
   const [first, ...others] = servers;
   if (first === undefined) throw new Error('No server');
@@ -59,8 +59,7 @@ export async function startRedisCluster(): Promise<RedisCluster> {
     idOf,
     untilWhole,
     async ownerOf(slot) {
-      const asked =
-        servers.find((server) => server.process.exitCode === null && !server.process.killed) ?? first;
+      const asked = servers.find(isLive) ?? first;
       const ranges = (await ask(asked, 'CLUSTER', 'SLOTS')) as [number, number, [string, number]][];
       const port = ranges.find(([from, to]) => from <= slot && slot <= to)?.[2][1];
       return byPort(port ?? 0);
@@ -69,6 +68,10 @@ export async function startRedisCluster(): Promise<RedisCluster> {
       await Promise.all(servers.map((server) => server.stop()));
     },
   };
+}
+
+function isLive({ process }: RedisServer): boolean {
+  return process.exitCode === null && process.signalCode === null;
 }
 
 async function startNode(): Promise<RedisServer> {

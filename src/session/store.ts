@@ -2,7 +2,8 @@
  * The store contract: bytes in, bytes out. A store knows when a record dies and which generation it is; it never sees
  * a ticket, a key or a token. `test/store-contract.ts` holds every store to what is written here.
  *
- * - Every write is conditional and atomic: one command or one script.
+ * - Every write is conditional and atomic: one command or one script. Where replicas are to have what `create`, `replace` and
+ *   `destroy` write, one command more waits for them.
  * - Every key has a time to live, so nothing needs sweeping.
  * - A miss is an answer. A fault is thrown, as `store_unavailable`. Nothing ever turns the second into the first.
  */

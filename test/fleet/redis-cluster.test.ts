@@ -4,9 +4,11 @@ import { createRedisConnection, type RedisConnection } from '../../src/session/r
 import { createRedisStore } from '../../src/session/redis-store.ts';
 import { slotOf } from '../../src/session/slot-map.ts';
 import type { SessionStore, StoreChange, StoredRecord } from '../../src/session/store.ts';
+import { Person } from '../person.ts';
 import { type RedisCluster, startRedisCluster } from '../redis-cluster.ts';
 import { ask } from '../redis-server.ts';
 import { newSessionId, storeContract } from '../store-contract.ts';
+import { startWorld } from '../world.ts';
 
 let cluster: RedisCluster;
 const cleanUp: (() => Promise<void>)[] = [];
@@ -171,6 +173,41 @@ describe('on a cluster', () => {
     expect(longestMs).toBeLessThan(1000);
     await victim.restart();
     await cluster.untilWhole();
+  });
+
+  test('S-070 a primary that falls silent is noticed also where nobody writes, and replaced', async () => {
+    const { store, connection, changes } = await open();
+    const id = newSessionId();
+    await store.create(id, record());
+    const victim = await cluster.ownerOf(slotOf(keyOf(id)));
+    changes.length = 0;
+    await victim.kill('SIGSTOP');
+    await expect.poll(() => changes, recovery).toContainEqual({ kind: 'doubt' });
+    await expect.poll(() => connection.connected, recovery).toBe(true);
+    await expect.poll(() => store.read(id).catch(faultOnly), recovery).toMatchObject({ kind: 'found' });
+    await victim.kill('SIGCONT');
+    await cluster.untilWhole();
+  });
+});
+
+describe('a gateway on a cluster', () => {
+  test('S-051 S-052 who signs in at one replica is known at the other, and refused there after the sign-out', async () => {
+    const world = await startWorld({
+      config: (input) => ({ ...input, store: { url: cluster.url, cluster: true } }),
+    });
+    cleanUp.push(() => world.close());
+    const other = (await world.startReplica()).address;
+    for (const username of ['ada', 'lise', 'gregor']) {
+      const person = await world.signIn(username);
+      const cookie = [...person.cookies('localhost')].map((pair) => pair.join('=')).join('; ');
+      const atOther = async (): Promise<number> => {
+        const stranger = new Person({ fetchMetadata: false });
+        return (await stranger.get(`${other}/auth/session`, { headers: { cookie } })).status;
+      };
+      expect([await atOther(), await atOther()]).toEqual([200, 200]);
+      expect((await person.request('POST', `${world.publicUrl}/auth/logout`)).status).toBe(303);
+      await expect.poll(atOther, { timeout: 1000, interval: 1 }).toBe(401);
+    }
   });
 });
 
