@@ -107,11 +107,13 @@ describe('on a cluster', () => {
         generation += 1;
         expect(await store.read(id)).toMatchObject({ kind: 'found', record: { generation } });
       }
-    })();
+    })().finally(() => {
+      working = false;
+    });
     const [fromId, toId] = [await cluster.idOf(from), await cluster.idOf(to)];
     const reached = async (): Promise<void> => {
       const target = generation + 50;
-      while (generation < target) await new Promise(setImmediate);
+      while (working && generation < target) await new Promise(setImmediate);
     };
     await reached();
     await ask(to, 'CLUSTER', 'SETSLOT', String(slot), 'IMPORTING', fromId);
