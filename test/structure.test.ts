@@ -37,7 +37,7 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'errors.ts': [],
   'coatcheck.ts': [/^(?:session|oauth)\//, /^(?:config|errors|telemetry|session-manager)\.ts$/],
   'doctor/': [
-    /^session\/(?:redis-address|redis-connection|store)\.ts$/,
+    /^session\/(?:redis|redis-address|store)\.ts$/,
     /^oauth\/provider-fetch\.ts$/,
     /^config\/quantity\.ts$/,
     /^(?:config|errors|policy|telemetry)\.ts$/,

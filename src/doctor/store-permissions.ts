@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { replyCode } from '../session/redis-connection.ts';
+import { replyCode } from '../session/redis.ts';
 import { fine, risky, type Verdict, wrong } from './finding.ts';
 import type { ExaminedStore } from './store.ts';
 import { ask } from './store-reply.ts';

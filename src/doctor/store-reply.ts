@@ -1,4 +1,4 @@
-import { type RedisConnection, replyCode } from '../session/redis-connection.ts';
+import { type RedisConnection, replyCode } from '../session/redis.ts';
 
 /** What a server said to one command. */
 export type Reply =

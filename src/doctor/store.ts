@@ -1,6 +1,6 @@
 import type { Config } from '../config.ts';
+import { type RedisConnection, replyCode } from '../session/redis.ts';
 import type { RedisAddress } from '../session/redis-address.ts';
-import { type RedisConnection, replyCode } from '../session/redis-connection.ts';
 import type { SessionStore } from '../session/store.ts';
 import { judgeCertificate } from './certificate.ts';
 import { type Check, examine, type Finding, faultCode, fine, risky, type Verdict, wrong } from './finding.ts';

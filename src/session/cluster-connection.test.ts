@@ -3,14 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import {
-  ask,
-  countCommands,
-  freePort,
-  type RedisServer,
-  startRedisServer,
-  until,
-} from '../../test/redis-server.ts';
+import { freePort } from '../../demo/free-ports.ts';
+import { ask, countCommands, type RedisServer, startRedisServer, until } from '../../test/redis-server.ts';
 import {
   createRedisConnection,
   type RedisConnection,
