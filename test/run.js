@@ -9,6 +9,7 @@ import { install, requireNode, root } from '../demo/prepare.js';
 /** Programs that no npm package brings: any one of the names, and the Debian package. */
 const programs = [
   { names: ['redis-server'], package: 'redis-server' },
+  { names: ['openssl'], package: 'openssl' },
   { names: ['chromium', 'chromium-browser', 'google-chrome'], variable: 'CHROMIUM', package: 'chromium' },
 ];
 
