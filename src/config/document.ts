@@ -61,7 +61,9 @@ export const readDocument = (file: string): DocumentResult => {
   }
   try {
     return { kind: 'read', input: document.toJS() };
-  } catch {
+  } catch (error) {
+    // What the parser throws for aliases; anything else is a defect and must not pass for one.
+    if (!(error instanceof ReferenceError)) throw error;
     return {
       kind: 'unreadable',
       problems: [{ key: file, seen: 'too many aliases', expected: 'at most 100' }],

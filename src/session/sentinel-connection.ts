@@ -89,7 +89,10 @@ export class SentinelConnection implements RedisConnection {
 
   async #review(): Promise<void> {
     // While none answers, the primary that is connected is the best there is.
-    const named = await this.#askAll().catch(() => this.#named);
+    const named = await this.#askAll().catch((fault: unknown) => {
+      if (!CoatcheckError.is(fault) || fault.code !== 'store_unavailable') throw fault;
+      return this.#named;
+    });
     if (named !== this.#named && this.#primary.connected) this.#primary.reconnect();
   }
 
