@@ -8,6 +8,7 @@ import {
   type TokenSet,
   tokenState,
   type User,
+  usableUntilMs,
   userIndex,
 } from './session/session.ts';
 import { type OpenResult, openRecord, reopenRecord, sealRecord } from './session/session-record.ts';
@@ -214,10 +215,13 @@ export class SessionManager {
   }
 
   /** Where the idle deadline is to be moved, if that is worth a write. */
-  #extension({ absoluteDeadlineMs, idleDeadlineMs }: Session): number | undefined {
+  #extension(session: Session): number | undefined {
     const { idleTimeoutMs } = this.#options;
-    const dueMs = Math.min(this.#now() + idleTimeoutMs, absoluteDeadlineMs);
-    return dueMs - idleDeadlineMs < extensionIntervalMs(idleTimeoutMs) ? undefined : dueMs;
+    const intervalMs = extensionIntervalMs(idleTimeoutMs);
+    const wantedMs = this.#now() + idleTimeoutMs;
+    if (wantedMs - session.idleDeadlineMs < intervalMs) return undefined;
+    const dueMs = Math.min(wantedMs, usableUntilMs(session));
+    return dueMs - session.idleDeadlineMs < intervalMs ? undefined : dueMs;
   }
 
   /** Moves the idle deadline when that is worth a write. `undefined` where the session has ended meanwhile. */

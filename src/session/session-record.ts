@@ -102,14 +102,14 @@ export function openRecord(record: StoredRecord, ticket: Ticket, keyring: Keyrin
     if (tokens === undefined) return { kind: 'unreadable' };
     tokenSets.set(name, { ...state, ...(JSON.parse(tokens.toString()) as Tokens) });
   }
-  const absoluteDeadlineMs = Math.min(record.absoluteDeadlineMs, metadata.absoluteDeadlineMs);
+  const { absoluteDeadlineMs } = metadata;
   const session: Session = {
     id: ticket.sessionId,
     user: userOf(metadata),
     tokenSets,
     createdAtMs: metadata.createdAtMs,
     absoluteDeadlineMs,
-    idleDeadlineMs: Math.min(record.idleDeadlineMs, absoluteDeadlineMs),
+    idleDeadlineMs: endOf(record, absoluteDeadlineMs),
     generation: record.generation,
   };
   origins.set(session, originOf(record));
@@ -123,10 +123,15 @@ export function openRecord(record: StoredRecord, ticket: Ticket, keyring: Keyrin
 export function reopenRecord(record: StoredRecord, known: Session): Session | undefined {
   const origin = originOf(record);
   if (origins.get(known) !== origin) return undefined;
-  const idleDeadlineMs = Math.min(record.idleDeadlineMs, known.absoluteDeadlineMs);
+  const idleDeadlineMs = endOf(record, known.absoluteDeadlineMs);
   const session: Session = { ...known, idleDeadlineMs, generation: record.generation };
   origins.set(session, origin);
   return session;
+}
+
+/** The header's own absolute deadline is the last use of any token: a refresh may move it, up to the sealed one. */
+function endOf({ idleDeadlineMs, absoluteDeadlineMs }: StoredRecord, sealedDeadlineMs: number): number {
+  return Math.min(idleDeadlineMs, absoluteDeadlineMs, sealedDeadlineMs);
 }
 
 /** All that an opened session depends on, but for what a header may change without being sealed anew. */
