@@ -7,6 +7,7 @@ import { matchesPublicPath } from './request-path.ts';
 import {
   accessSession,
   accessToken,
+  renewAccessToken,
   requireSession,
   type SessionAccess,
   staleHeaders,
@@ -60,7 +61,13 @@ async function callApi({ coatcheck, upstreams, exchange }: ForwardingRouteContex
   await forwardTo(upstream, {
     coatcheck,
     name,
-    exchange: { ...marked(exchange, access), bearer },
+    exchange: {
+      ...marked(exchange, access),
+      bearer,
+      ...(access.kind === 'session' && {
+        renewBearer: (rejected) => renewAccessToken(coatcheck, access, { provider, rejected }),
+      }),
+    },
   });
 }
 

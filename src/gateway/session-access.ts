@@ -4,7 +4,7 @@ import type { OutageConfig } from '../config.ts';
 import { CoatcheckError } from '../errors.ts';
 import { decideOutage, type OutagePolicy } from '../policy.ts';
 import type { Session } from '../session/session.ts';
-import type { SignedIn } from '../session-manager.ts';
+import type { AccessTokenResult, SignedIn } from '../session-manager.ts';
 import { cookieValue, sessionCookieName } from './cookies.ts';
 import { tokenUnavailable } from './fault-answer.ts';
 import { matchesPublicPath } from './request-path.ts';
@@ -73,7 +73,30 @@ export async function accessToken(
       ? await sessions.accessToken(access, provider)
       : sessions.staleAccessToken(session, provider);
   if (result.kind === 'token') return result.accessToken;
-  throw result.kind === 'ended' ? new CoatcheckError('no_session') : tokenUnavailable(provider);
+  throw refusalOf(result);
+}
+
+/**
+ * Another access token in the place of one that an upstream refuses; `undefined` where there is none, now or ever. Throws
+ * `no_session` or `token_unavailable` where that came out by asking.
+ */
+export async function renewAccessToken(
+  { sessions }: Coatcheck,
+  access: SessionAccess & { readonly kind: 'session' },
+  { provider, rejected }: { readonly provider: string; readonly rejected: string },
+): Promise<string | undefined> {
+  try {
+    const result = await sessions.accessToken(access, provider, rejected);
+    if (result.kind !== 'token') throw refusalOf(result);
+    return result.accessToken === rejected ? undefined : result.accessToken;
+  } catch (error) {
+    if (!CoatcheckError.is(error) || !error.retryable) throw error;
+    return undefined;
+  }
+}
+
+function refusalOf(result: Exclude<AccessTokenResult, { kind: 'token' }>): CoatcheckError {
+  return result.kind === 'ended' ? new CoatcheckError('no_session') : tokenUnavailable(result.provider);
 }
 
 /** The policy of the longest pattern that matches. */

@@ -73,7 +73,7 @@ async function unlessAway(ask: () => Promise<boolean>): Promise<boolean | undefi
   try {
     return await ask();
   } catch (error) {
-    if (!CoatcheckError.is(error) || error.code !== 'store_unavailable') throw error;
+    if (!CoatcheckError.is(error)) throw error;
     return undefined;
   }
 }
