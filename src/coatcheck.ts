@@ -55,8 +55,10 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
   const { store, connected, start } = openStore(config, options, telemetry);
   const keyring = createKeyring(config.keys);
   const { mode, ...size } = config.store.nearCache;
+  const providers = config.login.map((name) => providerOf(config, name, { telemetry, now }));
   const sessions = new SessionManager({
     store,
+    providers: new Map(providers.map((provider) => [provider.name, provider])),
     keyring,
     telemetry,
     now,
@@ -72,14 +74,17 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     storeConnected: connected,
     sessions,
     login: new Login({
-      providers: config.login.map((name) => providerOf(config, name, { telemetry, now })),
+      providers,
       configs: config.providers,
       transactions: createTransactionStore(store, keyring),
       telemetry,
       publicUrl: config.publicUrl,
       claims: config.session.claims,
     }),
-    close: () => store.close(),
+    async close() {
+      await sessions.close();
+      await store.close();
+    },
   };
 }
 

@@ -148,6 +148,12 @@ export interface ProviderConfig {
   sameUser?: string;
   /** Extra parameters of the authorization request, never one of the protocol. Has no prototype. Default: none. */
   authorizationParameters: Record<string, string>;
+  /** Of an access token whose `expires_in` the provider does not tell, ms. Default: as long as the session may live. */
+  accessTokenLifetimeMs?: number;
+  /** From authorization, however often it is used, ms. Default: what the provider tells, or as long as the session may live. */
+  refreshTokenLifetimeMs?: number;
+  /** Without being used, ms. Default: what the provider tells, or as long as the session may live. */
+  refreshTokenIdleTimeoutMs?: number;
   /** Longest wait for one answer, ms. Default: 5 s. */
   timeoutMs: number;
 }

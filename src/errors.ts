@@ -176,6 +176,8 @@ export interface CoatcheckErrorOptions {
   readonly detail?: string;
   /** Safe extension members of the problem document, shown to the caller. */
   readonly shown?: Readonly<Record<string, string>>;
+  /** How long to wait before trying again, ms: the least that `Retry-After` says. Default: a short while. */
+  readonly retryAfterMs?: number | undefined;
   /** The fault beneath. Never shown; only its `name` and `code` are logged. */
   readonly cause?: unknown;
 }
@@ -184,12 +186,14 @@ export interface CoatcheckErrorOptions {
 export class CoatcheckError extends Error {
   readonly code: ErrorCode;
   readonly shown: Readonly<Record<string, string>>;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, options: CoatcheckErrorOptions = {}) {
     super(options.detail ?? errorRegistry[code].title, { cause: options.cause });
     this.name = 'CoatcheckError';
     this.code = code;
     this.shown = options.shown ?? {};
+    this.retryAfterMs = options.retryAfterMs;
     Object.defineProperty(this, brand, { value: true });
   }
 

@@ -3,9 +3,9 @@ import fastifyPlugin from 'fastify-plugin';
 import type { Coatcheck } from './coatcheck.ts';
 import { CoatcheckError } from './errors.ts';
 import { authRoutes, refuseUnlessOurs } from './gateway/auth-routes.ts';
-import { faultAnswer, tokenUnavailable } from './gateway/fault-answer.ts';
+import { faultAnswer } from './gateway/fault-answer.ts';
 import { send } from './gateway/send.ts';
-import { accessSession, requireSession, type SessionAccess } from './gateway/session-access.ts';
+import { accessSession, accessToken, requireSession, type SessionAccess } from './gateway/session-access.ts';
 import type { Session } from './session/session.ts';
 
 /** What a Fastify handler can ask about its request. */
@@ -15,8 +15,8 @@ export interface RequestCoatcheck {
   /** The session; throws `no_session` where nobody is signed in. */
   requireSession(): Promise<Session>;
   /**
-   * The person's access token at one provider. Throws `no_session`, `token_unavailable`, and `origin_refused` where a
-   * request that changes something came from another site.
+   * The person's access token at one provider, refreshed where it has ended. Throws `no_session`, `token_unavailable`,
+   * `provider_unavailable`, and `origin_refused` where a request that changes something came from another site.
    */
   accessToken(provider: string): Promise<string>;
 }
@@ -97,9 +97,7 @@ function requestCoatcheck(coatcheck: Coatcheck, request: FastifyRequest): Reques
     requireSession: requireOwnSession,
     async accessToken(provider) {
       refuseUnlessOurs(coatcheck, request.method, request.headers);
-      const result = await coatcheck.sessions.accessToken(await requireOwnSession(), provider);
-      if (result.kind === 'token') return result.accessToken;
-      throw tokenUnavailable(provider);
+      return accessToken(coatcheck, await access(), provider);
     },
   };
 }

@@ -12,4 +12,10 @@ export { type Gateway, startGateway } from './gateway/server.ts';
 export type { Callback, Login, LoginStep } from './oauth/login.ts';
 export type { Session, TokenSet, TokenState, User } from './session/session.ts';
 export type { SessionStore } from './session/store.ts';
-export type { AccessTokenResult, LoadResult, NewSession, SessionManager } from './session-manager.ts';
+export type {
+  AccessTokenResult,
+  LoadResult,
+  NewSession,
+  SessionManager,
+  SignedIn,
+} from './session-manager.ts';

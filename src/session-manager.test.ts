@@ -194,10 +194,10 @@ test('an access token is handed out until it ends; then its provider must be ask
   const loaded = await sessions.load(await signIn());
   if (loaded.kind !== 'session') throw new TypeError('no session');
   const token = { kind: 'token', accessToken: 'canary-access-token' };
-  expect(await sessions.accessToken(loaded.session, 'identity')).toEqual(token);
+  expect(await sessions.accessToken(loaded, 'identity')).toEqual(token);
   nowMs += 15 * minute;
   for (const provider of ['identity', 'notebook', '__proto__']) {
-    expect(await sessions.accessToken(loaded.session, provider)).toEqual({ kind: 'needs-login', provider });
+    expect(await sessions.accessToken(loaded, provider)).toEqual({ kind: 'needs-login', provider });
   }
 });
 

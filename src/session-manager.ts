@@ -1,17 +1,23 @@
 import { CoatcheckError } from './errors.ts';
+import { Refresh, type RefreshableProvider } from './oauth/refresh.ts';
 import type { NearCache, Verified } from './session/near-cache.ts';
 import type { Keyring } from './session/seal.ts';
 import {
   extensionIntervalMs,
   isLive,
+  isRefreshable,
+  isUsable,
   type Session,
   type TokenSet,
+  type TokenState,
   tokenState,
   type User,
+  usableUntilMs,
   userIndex,
 } from './session/session.ts';
-import { type OpenResult, openRecord, reopenRecord, sealRecord } from './session/session-record.ts';
-import type { SessionStore, StoredRecord } from './session/store.ts';
+import { sealRecord } from './session/session-record.ts';
+import { SessionRecords } from './session/session-records.ts';
+import type { SessionStore } from './session/store.ts';
 import { issueTicket, readTicket, type Ticket } from './session/ticket.ts';
 import type { Telemetry } from './telemetry.ts';
 
@@ -23,16 +29,24 @@ export interface NewSession {
   readonly previousTicket?: string | undefined;
 }
 
+/** A session and the ticket that opens it. The ticket is a secret; the session alone can go where people look. */
+export interface SignedIn {
+  readonly ticket: Ticket;
+  readonly session: Session;
+}
+
 /** The answer to `load`. A store fault is thrown, never answered as `none`. */
 export type LoadResult =
-  | { readonly kind: 'session'; readonly session: Session }
+  | ({ readonly kind: 'session' } & SignedIn)
   | { readonly kind: 'none'; readonly why: 'malformed' | 'unknown' | 'unreadable' };
 
 /** The answer to `accessToken`. */
 export type AccessTokenResult =
   | { readonly kind: 'token'; readonly accessToken: string }
   /** The session lives, but this provider must be asked again. */
-  | { readonly kind: 'needs-login'; readonly provider: string };
+  | { readonly kind: 'needs-login'; readonly provider: string }
+  /** The session has ended meanwhile. */
+  | { readonly kind: 'ended' };
 
 /** Parts and settings of a {@link SessionManager}. */
 export interface SessionManagerOptions {
@@ -50,6 +64,8 @@ export interface SessionManagerOptions {
    * then only bridges outages). Default `tracked`.
    */
   readonly cacheMode?: 'tracked' | 'dangerously-untracked' | 'off';
+  /** Those whose tokens can be refreshed, by name. Default: none. */
+  readonly providers?: ReadonlyMap<string, RefreshableProvider>;
   /** Unix time in ms. Default `Date.now`. */
   readonly now?: () => number;
 }
@@ -61,16 +77,24 @@ export interface SessionManagerOptions {
 export class SessionManager {
   readonly #options: SessionManagerOptions;
   readonly #now: () => number;
+  readonly #records: SessionRecords;
+  readonly #refresh: Refresh;
 
   constructor(options: SessionManagerOptions) {
+    const { now = Date.now, providers = new Map(), store, telemetry } = options;
     this.#options = options;
-    this.#now = options.now ?? Date.now;
-    const { nearCache, cacheMode, store } = options;
-    if (nearCache !== undefined && cacheMode !== 'off') follow(nearCache, store);
+    this.#now = now;
+    this.#records = new SessionRecords({
+      ...options,
+      now,
+      onUnreadable: (sessionId, why) =>
+        telemetry.log('session.unreadable', { session: telemetry.sessionReference(sessionId), why }),
+    });
+    this.#refresh = new Refresh({ store, records: this.#records, providers, telemetry, now });
   }
 
   /** Writes a session under a new ticket, once, and ends the one before it. At most four store commands. */
-  async create(login: NewSession): Promise<{ readonly ticket: Ticket; readonly session: Session }> {
+  async create(login: NewSession): Promise<SignedIn> {
     const { store, keyring, telemetry, idleTimeoutMs, absoluteTimeoutMs } = this.#options;
     const { user, tokenSets } = login;
     const ticket = issueTicket();
@@ -116,12 +140,54 @@ export class SessionManager {
     return result;
   }
 
-  /** The access token of one provider, for the upstream that it belongs to. */
-  async accessToken(session: Session, provider: string): Promise<AccessTokenResult> {
+  /**
+   * The access token of one provider, for the upstream that it belongs to. One that has ended is refreshed, once across the fleet,
+   * which takes as long as the provider does; one that ends soon is refreshed in the background. Throws `provider_unavailable`
+   * while that fails, with the time after which to try again.
+   *
+   * @param rejected the access token that an upstream has refused: another one is wanted. The same one is the answer where
+   * there is no other, or where it is too new to be worth the question.
+   */
+  async accessToken(
+    { ticket, session }: SignedIn,
+    provider: string,
+    rejected?: string,
+  ): Promise<AccessTokenResult> {
+    const newer = this.#records.cached(session.id);
+    const latest = newer !== undefined && newer.generation > session.generation ? newer : session;
+    const outcome = await this.#refresh.tokens({ ticket, provider, rejected }, latest);
+    return outcome.kind === 'tokens'
+      ? { kind: 'token', accessToken: outcome.tokens.accessToken }
+      : outcome.kind === 'needs-login'
+        ? { kind: 'needs-login', provider }
+        : outcome;
+  }
+
+  /**
+   * The access token of a session that could not be verified just now: nothing is refreshed. Throws `store_unavailable` where it
+   * has ended and could be.
+   */
+  staleAccessToken(session: Session, provider: string): AccessTokenResult {
     const tokens = session.tokenSets.get(provider);
-    if (tokens === undefined || tokenState(session, provider, this.#now()) !== 'ok')
-      return { kind: 'needs-login', provider };
-    return { kind: 'token', accessToken: tokens.accessToken };
+    if (tokens !== undefined && isUsable(tokens, this.#now()))
+      return { kind: 'token', accessToken: tokens.accessToken };
+    if (tokens !== undefined && isRefreshable(tokens, this.#now()))
+      throw new CoatcheckError('store_unavailable', {
+        detail: 'a token has ended while nothing can be refreshed',
+      });
+    return { kind: 'needs-login', provider };
+  }
+
+  /** How a provider stands in a session. `refreshing`: this process is at it. */
+  providerState(session: Session, provider: string): TokenState | 'refreshing' {
+    return this.#refresh.isUnderWay(session.id, provider)
+      ? 'refreshing'
+      : tokenState(session, provider, this.#now());
+  }
+
+  /** Begins no more refreshes and waits for those under way, as long as a provider may take. */
+  async close(): Promise<void> {
+    await this.#refresh.close();
   }
 
   /** Ends the session of a cookie value, everywhere and at once. True if there was one. At most three commands. */
@@ -129,7 +195,7 @@ export class SessionManager {
     const { store, telemetry, nearCache } = this.#options;
     const ticket = readTicket(cookieValue);
     if (ticket === undefined) return false;
-    const session = nearCache?.get(ticket.sessionId) ?? (await this.#read(ticket));
+    const session = nearCache?.get(ticket.sessionId) ?? (await this.#records.read(ticket));
     // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
     nearCache?.invalidate(ticket.sessionId);
     const existed = await store.destroy(ticket.sessionId);
@@ -150,74 +216,29 @@ export class SessionManager {
 
   /** The answer without a word to the store. No span either: it would take as long as the look into memory. */
   #recall(ticket: Ticket): LoadResult | undefined {
-    const session = this.#cached(ticket);
+    const session = this.#records.cached(ticket.sessionId);
     return session === undefined || this.#extension(session) !== undefined
       ? undefined
-      : { kind: 'session', session };
+      : { kind: 'session', ticket, session };
   }
 
   #ask(ticket: Ticket): Promise<LoadResult> {
     return this.#options.telemetry.span('coatcheck.session.load', {}, async () => {
-      const found = this.#cached(ticket) ?? (await this.#fetch(ticket));
+      const found = this.#records.cached(ticket.sessionId) ?? (await this.#records.read(ticket));
       if (typeof found === 'string') return { kind: 'none', why: found };
       const session = await this.#extend(found);
-      return session === undefined ? { kind: 'none', why: 'unknown' } : { kind: 'session', session };
+      return session === undefined ? { kind: 'none', why: 'unknown' } : { kind: 'session', ticket, session };
     });
   }
 
-  #cached(ticket: Ticket): Session | undefined {
-    const session = this.#options.nearCache?.get(ticket.sessionId);
-    return session !== undefined && isLive(session, this.#now()) ? session : undefined;
-  }
-
-  /** Reads, and keeps what was read. */
-  async #fetch(ticket: Ticket): Promise<Session | 'unknown' | 'unreadable'> {
-    const { nearCache } = this.#options;
-    const filling = nearCache?.begin(ticket.sessionId, this.#mayAnswer());
-    try {
-      const found = await this.#read(ticket);
-      if (typeof found === 'string') filling?.drop();
-      else filling?.keep(found);
-      return found;
-    } finally {
-      filling?.abandon();
-    }
-  }
-
-  /** Whether what is read now may answer later loads. */
-  #mayAnswer(): boolean {
-    const { cacheMode = 'tracked', store } = this.#options;
-    return (
-      cacheMode === 'dangerously-untracked' || (cacheMode === 'tracked' && store.changes?.watching() === true)
-    );
-  }
-
-  /** One command: what the store has under this ticket, opened. */
-  async #read(ticket: Ticket): Promise<Session | 'unknown' | 'unreadable'> {
-    const { store, telemetry } = this.#options;
-    const stored = await store.read(ticket.sessionId);
-    if (stored.kind === 'miss') return 'unknown';
-    const opened = stored.kind === 'found' ? this.#open(stored.record, ticket) : stored;
-    if (opened.kind === 'unreadable') {
-      const why = stored.kind === 'unreadable' ? stored.why : 'sealed';
-      telemetry.log('session.unreadable', { session: telemetry.sessionReference(ticket.sessionId), why });
-      return 'unreadable';
-    }
-    return isLive(opened.session, this.#now()) ? opened.session : 'unknown';
-  }
-
-  #open(record: StoredRecord, ticket: Ticket): OpenResult {
-    const { keyring, nearCache } = this.#options;
-    const known = nearCache?.lastVerified(ticket.sessionId)?.session;
-    const session = known === undefined ? undefined : reopenRecord(record, known);
-    return session === undefined ? openRecord(record, ticket, keyring) : { kind: 'opened', session };
-  }
-
   /** Where the idle deadline is to be moved, if that is worth a write. */
-  #extension({ absoluteDeadlineMs, idleDeadlineMs }: Session): number | undefined {
+  #extension(session: Session): number | undefined {
     const { idleTimeoutMs } = this.#options;
-    const dueMs = Math.min(this.#now() + idleTimeoutMs, absoluteDeadlineMs);
-    return dueMs - idleDeadlineMs < extensionIntervalMs(idleTimeoutMs) ? undefined : dueMs;
+    const intervalMs = extensionIntervalMs(idleTimeoutMs);
+    const wantedMs = this.#now() + idleTimeoutMs;
+    if (wantedMs - session.idleDeadlineMs < intervalMs) return undefined;
+    const dueMs = Math.min(wantedMs, usableUntilMs(session));
+    return dueMs - session.idleDeadlineMs < intervalMs ? undefined : dueMs;
   }
 
   /** Moves the idle deadline when that is worth a write. `undefined` where the session has ended meanwhile. */
@@ -236,13 +257,4 @@ export class SessionManager {
       return session;
     }
   }
-}
-
-/** Lets the cache hear of every change that the store tells. */
-function follow(nearCache: NearCache, store: SessionStore): void {
-  store.changes?.listen((change) => {
-    if (change.kind === 'changed') nearCache.invalidate(change.sessionId);
-    else if (change.kind === 'cleared') nearCache.clear();
-    else nearCache.doubt();
-  });
 }

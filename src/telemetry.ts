@@ -1,11 +1,12 @@
 import { createHmac } from 'node:crypto';
 import { context, type Span, SpanStatusCode, type Tracer, trace } from '@opentelemetry/api';
 import pino, { type DestinationStream, type Logger } from 'pino';
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import { CoatcheckError } from './errors.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
 
 /**
- * The only place that names log events, log fields, metrics and spans. What may be written is a closed set, so a secret
+ * With metrics.ts the only place that names log events, log fields, metrics and spans. What may be written is a closed set, so a secret
  * has no field to stand in; a last filter on the written line catches what should never get there.
  */
 
@@ -29,6 +30,12 @@ export type LogEvent =
   | 'login.continued'
   | 'login.failed'
   | 'origin.refused'
+  | 'token.refreshed'
+  | 'token.refused'
+  | 'token.refresh_failed'
+  | 'token.misconfigured'
+  | 'token.lost'
+  | 'token.discarded'
   | 'upstream.cut';
 
 /** Each event's level and the sentence that stands in the line. */
@@ -55,6 +62,15 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'login.failed': ['warn', 'a login has failed'],
   'upstream.cut': ['warn', 'an upstream broke off in the middle of an answer'],
   'origin.refused': ['warn', 'a request from another site was refused'],
+  'token.refreshed': ['info', 'a token was refreshed'],
+  'token.refused': ['warn', 'a provider refuses to refresh a token: the person must sign in there again'],
+  'token.refresh_failed': ['warn', 'a token could not be refreshed; that is tried again'],
+  'token.misconfigured': [
+    'error',
+    'a provider refuses to refresh tokens because of how this client is configured',
+  ],
+  'token.lost': ['error', 'a token was refreshed and could not be stored'],
+  'token.discarded': ['warn', 'a token was refreshed in vain: the session has ended or has newer ones'],
 };
 
 /** Every field a log line may have. None of them may hold a secret. */
@@ -74,19 +90,6 @@ export interface LogFields {
   readonly version?: string | undefined;
   /** Written as code, detail and the names and codes of what lies beneath; never messages of foreign errors. */
   readonly error?: unknown;
-}
-
-/** The metrics, by what they tell. */
-export interface Metrics {
-  readonly requests: Counter<'route' | 'method' | 'status'>;
-  readonly requestSeconds: Histogram<'route'>;
-  readonly storeSeconds: Histogram<'operation' | 'outcome'>;
-  readonly storeUp: Gauge;
-  readonly sessionLoads: Counter<'outcome'>;
-  readonly outageDecisions: Counter<'decision'>;
-  readonly logins: Counter<'outcome'>;
-  readonly providerSeconds: Histogram<'provider' | 'outcome'>;
-  readonly upstreamSeconds: Histogram<'upstream' | 'outcome'>;
 }
 
 /** Logs, metrics and spans of one Coatcheck. */
@@ -228,70 +231,4 @@ function framesOf({ stack = '', message }: Error): string[] {
     .filter((line) => line.startsWith('    at '))
     .slice(0, 8)
     .map((frame) => frame.trim());
-}
-
-const fastBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
-const slowBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
-
-function createMetrics(registry: Registry): Metrics {
-  const registers = [registry];
-  return {
-    requests: new Counter({
-      registers,
-      name: 'coatcheck_requests_total',
-      help: 'Requests answered by the gateway.',
-      labelNames: ['route', 'method', 'status'],
-    }),
-    requestSeconds: new Histogram({
-      registers,
-      name: 'coatcheck_request_duration_seconds',
-      help: 'From request headers to the end of the answer.',
-      labelNames: ['route'],
-      buckets: slowBuckets,
-    }),
-    storeSeconds: new Histogram({
-      registers,
-      name: 'coatcheck_store_operation_duration_seconds',
-      help: 'Store operations; outcome `fault` means that it did not answer.',
-      labelNames: ['operation', 'outcome'],
-      buckets: fastBuckets,
-    }),
-    storeUp: new Gauge({
-      registers,
-      name: 'coatcheck_store_up',
-      help: '1 while the store connection is up.',
-    }),
-    sessionLoads: new Counter({
-      registers,
-      name: 'coatcheck_session_loads_total',
-      help: 'Session look-ups by outcome.',
-      labelNames: ['outcome'],
-    }),
-    outageDecisions: new Counter({
-      registers,
-      name: 'coatcheck_outage_decisions_total',
-      help: 'Requests that the store had no answer for, by what the outage policy made of them.',
-      labelNames: ['decision'],
-    }),
-    logins: new Counter({
-      registers,
-      name: 'coatcheck_logins_total',
-      help: 'Logins by outcome: started, completed, or the error code.',
-      labelNames: ['outcome'],
-    }),
-    providerSeconds: new Histogram({
-      registers,
-      name: 'coatcheck_provider_request_duration_seconds',
-      help: 'Calls to providers (discovery, keys, token, userinfo).',
-      labelNames: ['provider', 'outcome'],
-      buckets: slowBuckets,
-    }),
-    upstreamSeconds: new Histogram({
-      registers,
-      name: 'coatcheck_upstream_request_duration_seconds',
-      help: 'From forwarding to the end of the upstream answer.',
-      labelNames: ['upstream', 'outcome'],
-      buckets: slowBuckets,
-    }),
-  };
 }

@@ -7,12 +7,14 @@ import {
   type LoadResult,
   type Session,
   type SessionStore,
+  type SignedIn,
 } from 'coatcheck';
 
 declare const coatcheck: Coatcheck;
 declare const loaded: LoadResult;
 declare const token: AccessTokenResult;
 declare const session: Session;
+declare const signedIn: SignedIn;
 declare const store: SessionStore;
 
 // A result must be looked at before it is used: there is no session on `none`.
@@ -34,10 +36,12 @@ export const unknown: ErrorCode = 'store_is_down';
 // @ts-expect-error TS2345
 export const refused: CoatcheckError = new CoatcheckError('store_is_down');
 
-// A provider is named by text, a session is not.
-export const result: Promise<AccessTokenResult> = coatcheck.sessions.accessToken(session, 'notebook');
+// A provider is named by text, a session is not; and without its ticket it gives no token.
+export const result: Promise<AccessTokenResult> = coatcheck.sessions.accessToken(signedIn, 'notebook');
 // @ts-expect-error TS2345
-export const confused: Promise<AccessTokenResult> = coatcheck.sessions.accessToken('notebook', session);
+export const confused: Promise<AccessTokenResult> = coatcheck.sessions.accessToken('notebook', signedIn);
+// @ts-expect-error TS2345
+export const ticketless: Promise<AccessTokenResult> = coatcheck.sessions.accessToken(session, 'notebook');
 
 // A miss and a fault are different things: read answers the first and throws the second.
 export const reading: Promise<'found' | 'miss' | 'unreadable'> = store.read('id').then(({ kind }) => kind);

@@ -1,7 +1,13 @@
 /** What every store must keep, run against each of them with injected time. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { ExtendResult, ReplaceResult, SessionStore, StoredRecord } from '../src/session/store.ts';
+import type {
+  ExtendResult,
+  LockResult,
+  ReplaceResult,
+  SessionStore,
+  StoredRecord,
+} from '../src/session/store.ts';
 
 /** A clock that only moves when told. */
 export interface Clock {
@@ -260,39 +266,81 @@ export function storeContract(name: string, open: (clock: Clock) => Promise<Open
     });
 
     describe('locks', () => {
+      const taken = (unfinished = 0): LockResult => ({ kind: 'taken', unfinished });
+
       test('S-062 while one owner holds it no other gets, renews or releases it', async () => {
         const name = newSessionId();
-        expect(await store.lock(name, 'first', minute)).toBe(true);
-        expect(await store.lock(name, 'second', minute)).toBe(false);
+        expect(await store.lock(name, 'first', minute)).toEqual(taken());
+        const held = await store.lock(name, 'second', minute);
+        expect(held).toEqual({ kind: 'held', forMs: expect.any(Number) });
+        expect(held.kind === 'held' && held.forMs > minute / 2 && held.forMs <= minute).toBe(true);
         expect(await store.renewLock(name, 'second', minute)).toBe(false);
         expect(await store.unlock(name, 'second')).toBe(false);
         expect(await store.renewLock(name, 'first', minute)).toBe(true);
         expect(await store.unlock(name, 'first')).toBe(true);
         expect(await store.unlock(name, 'first')).toBe(false);
         expect(await store.renewLock(name, 'first', minute)).toBe(false);
-        expect(await store.lock(name, 'second', minute)).toBe(true);
+        expect(await store.lock(name, 'second', minute)).toEqual(taken());
       });
 
       test('an owner who asks again, unsure of the first answer, still holds it', async () => {
         const name = newSessionId();
-        expect(await store.lock(name, 'first', minute)).toBe(true);
-        expect(await store.lock(name, 'first', minute)).toBe(true);
+        expect(await store.lock(name, 'first', minute)).toEqual(taken());
+        expect(await store.lock(name, 'first', minute)).toEqual(taken());
       });
 
       test('of many who ask at once one gets it', async () => {
         const name = newSessionId();
         const tries = Array.from({ length: 20 }, (_, at) => store.lock(name, `owner ${at}`, minute));
-        expect((await Promise.all(tries)).filter(Boolean)).toHaveLength(1);
+        expect((await Promise.all(tries)).filter(({ kind }) => kind === 'taken')).toHaveLength(1);
       });
+
+      test('locks of one session are told apart by what follows the colon', async () => {
+        const id = newSessionId();
+        expect(await store.lock(`${id}:identity`, 'first', minute)).toEqual(taken());
+        expect(await store.lock(`${id}:notebook`, 'second', minute)).toEqual(taken());
+        expect(await store.lock(`${id}:identity`, 'second', minute)).toMatchObject({ kind: 'held' });
+      });
+
+      /** Takes the lock as soon as its holder's time is over. */
+      const takeOver = async (name: string, owner: string, ttlMs: number): Promise<LockResult> => {
+        clock.advance(20);
+        let result: LockResult | undefined;
+        const ask = async () => {
+          result = await store.lock(name, owner, ttlMs);
+          return result.kind;
+        };
+        await expect.poll(ask).toBe('taken');
+        return result ?? taken(-1);
+      };
 
       test('S-062 a holder whose time is over has lost it to the next, and cannot release theirs', async () => {
         const name = newSessionId();
         await store.lock(name, 'slow', 20);
-        clock.advance(20);
-        await expect.poll(() => store.lock(name, 'next', minute)).toBe(true);
+        await takeOver(name, 'next', minute);
         expect(await store.renewLock(name, 'slow', minute)).toBe(false);
         expect(await store.unlock(name, 'slow')).toBe(false);
-        expect(await store.lock(name, 'third', minute)).toBe(false);
+        expect(await store.lock(name, 'third', minute)).toMatchObject({ kind: 'held' });
+      });
+
+      test('S-061 holders who let it run out are counted until one unlocks', async () => {
+        const name = newSessionId();
+        expect(await store.lock(name, 'first', 20)).toEqual(taken(0));
+        expect(await takeOver(name, 'second', 20)).toEqual(taken(1));
+        expect(await takeOver(name, 'third', 20)).toEqual(taken(2));
+        expect(await store.lock(name, 'third', minute)).toEqual(taken(2));
+        expect(await store.renewLock(name, 'third', 20)).toBe(true);
+        expect(await takeOver(name, 'fourth', minute)).toEqual(taken(3));
+        expect(await store.unlock(name, 'fourth')).toBe(true);
+        expect(await store.lock(name, 'fifth', minute)).toEqual(taken(0));
+      });
+
+      test('a holder whose time is over may go on where nobody has taken it', async () => {
+        const name = newSessionId();
+        await store.lock(name, 'slow', 1);
+        clock.advance(20);
+        expect(await store.renewLock(name, 'slow', minute)).toBe(true);
+        expect(await store.lock(name, 'next', minute)).toMatchObject({ kind: 'held' });
       });
     });
 

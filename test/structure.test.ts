@@ -32,8 +32,9 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'config/': [/^(?:errors|config|policy)\.ts$/],
   'config.ts': [/^config\//, /^(?:errors|policy)\.ts$/],
   'policy.ts': [],
-  'session-manager.ts': [/^session\//, /^(?:errors|telemetry)\.ts$/],
-  'telemetry.ts': [/^errors\.ts$/],
+  'session-manager.ts': [/^session\//, /^oauth\/refresh\.ts$/, /^(?:errors|telemetry)\.ts$/],
+  'telemetry.ts': [/^(?:errors|metrics)\.ts$/],
+  'metrics.ts': [],
   'errors.ts': [],
   'coatcheck.ts': [/^(?:session|oauth)\//, /^(?:config|errors|telemetry|session-manager)\.ts$/],
   'doctor/': [

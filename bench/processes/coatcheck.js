@@ -11,8 +11,8 @@ const server = createServer(async (request, response) => {
   const access = await accessSession(coatcheck, request.headers, request.url);
   if (access.kind !== 'session') return refuse(response);
   const { session } = access;
-  const identity = await coatcheck.sessions.accessToken(session, 'identity');
-  const notebook = await coatcheck.sessions.accessToken(session, 'notebook');
+  const identity = await coatcheck.sessions.accessToken(access, 'identity');
+  const notebook = await coatcheck.sessions.accessToken(access, 'notebook');
   if (identity.kind !== 'token' || notebook.kind !== 'token') return refuse(response);
   respond(response, answerTo(session.user.subject, identity.accessToken, notebook.accessToken));
 });

@@ -150,12 +150,34 @@ const provider = z
       'Fixed extra parameters of the authorization request, such as `prompt` or `audience`.',
       mapping(parameterName, matching(/^[ -~]{1,1024}$/, 'text')),
     ).prefault({}),
+    accessTokenLifetime: about(
+      'How long access tokens last where the provider’s answers lack `expires_in`. Default: as long as the session may.',
+      duration(second, 30 * day),
+    ).exactOptional(),
+    refreshTokenLifetime: about(
+      'How long a person’s refresh tokens last from sign-in on, however often they are used. Default: what the provider tells (`refresh_token_expires_in`, `refresh_expires_in`), or as long as the session may.',
+      duration(minute, 365 * day),
+    ).exactOptional(),
+    refreshTokenIdleTimeout: about(
+      'How long a refresh token lasts without being used, such as `30d`. Default: as above.',
+      duration(minute, 365 * day),
+    ).exactOptional(),
     timeout: about('The longest wait for one answer of the provider.', duration(100, minute)).prefault('5s'),
   })
   .transform(
-    ({ timeout, userinfo, ...rest }): ProviderConfig => ({
+    ({
+      timeout,
+      userinfo,
+      accessTokenLifetime,
+      refreshTokenLifetime,
+      refreshTokenIdleTimeout,
+      ...rest
+    }): ProviderConfig => ({
       ...rest,
       userinfo: userinfo ?? (rest.discovery || rest.userinfoEndpoint !== undefined),
+      ...(accessTokenLifetime !== undefined && { accessTokenLifetimeMs: accessTokenLifetime }),
+      ...(refreshTokenLifetime !== undefined && { refreshTokenLifetimeMs: refreshTokenLifetime }),
+      ...(refreshTokenIdleTimeout !== undefined && { refreshTokenIdleTimeoutMs: refreshTokenIdleTimeout }),
       timeoutMs: timeout,
     }),
   );

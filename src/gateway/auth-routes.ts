@@ -8,7 +8,6 @@ import {
   transactionLifetimeMs,
 } from '../oauth/transaction.ts';
 import type { Session } from '../session/session.ts';
-import { tokenState } from '../session/session.ts';
 import { type Answer, json, redirect, securityHeaders } from './answer.ts';
 import {
   cookieValue,
@@ -96,7 +95,7 @@ async function logOut(coatcheck: Coatcheck, { method, headers }: AuthRequest): P
 
 async function showSession(coatcheck: Coatcheck, { headers }: AuthRequest): Promise<Answer> {
   const access = await accessSession(coatcheck, headers, '/auth/session');
-  const answer = json(200, describeSession(requireSession(access), coatcheck.now()));
+  const answer = json(200, describeSession(coatcheck, requireSession(access)));
   return { ...answer, headers: { ...answer.headers, ...staleHeaders(access) } };
 }
 
@@ -147,13 +146,14 @@ function loginSecretsOf({ cookie }: IncomingHttpHeaders): LoginSecret[] {
 }
 
 /** What a page may know. An allow-list: whatever is not named here stays inside. */
-function describeSession(session: Session, nowMs: number): Record<string, unknown> {
+function describeSession({ sessions }: Coatcheck, session: Session): Record<string, unknown> {
   const at = (timeMs: number): string => new Date(timeMs).toISOString();
   const providers = [...session.tokenSets].map(([name, tokens]) => [
     name,
     {
-      state: tokenState(session, name, nowMs),
+      state: sessions.providerState(session, name),
       accessTokenExpiresAt: at(tokens.accessTokenExpiresAtMs),
+      ...(tokens.refreshNotBeforeMs !== undefined && { refreshNotBefore: at(tokens.refreshNotBeforeMs) }),
       refreshable: tokens.refreshToken !== undefined,
       scope: tokens.scope,
     },

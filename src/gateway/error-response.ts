@@ -21,7 +21,9 @@ const retryAfterSeconds = 2;
 export function errorAnswer({ error, requestId, asPage }: ErrorAnswerOptions): Answer {
   const { status, title, retryable } = errorRegistry[error.code];
   const headers: Record<string, string> = { ...securityHeaders };
-  if (status === 503) headers['retry-after'] = String(retryAfterSeconds);
+  if (status === 503) {
+    headers['retry-after'] = String(Math.max(retryAfterSeconds, Math.ceil((error.retryAfterMs ?? 0) / 1000)));
+  }
   if (error.shown.allow !== undefined) headers.allow = error.shown.allow;
   // RFC 9110 §15.5.6 asks for it.
   if (status === 405 && error.shown.allow !== undefined) headers.allow = error.shown.allow;

@@ -13,6 +13,11 @@ export interface Exchange {
   readonly target: RequestTarget;
   /** The access token for an API, without its scheme. Refused for the app, which never gets one. */
   readonly bearer?: string;
+  /**
+   * Another token in the place of the one that the upstream has refused with 401; `undefined` where there is none, and its answer
+   * then goes to the client. Asked at most once, and only where the request can be sent again. What it throws is answered instead.
+   */
+  readonly renewBearer?: (rejected: string) => Promise<string | undefined>;
   /** Added to the request after everything else: claims, request id. */
   readonly requestHeaders?: Readonly<Record<string, string>>;
   /** Added to the answer after everything else. */
@@ -20,6 +25,8 @@ export interface Exchange {
   /** False on a public path: the app may let caches keep its answer. Default true: `no-store`. */
   readonly personal?: boolean;
 }
+
+type ResponseHeaders = Record<string, string | string[] | undefined>;
 
 /** How a forwarded exchange ended, once an answer had begun or the client had left. */
 export type ForwardingOutcome =
@@ -29,6 +36,12 @@ export type ForwardingOutcome =
   | { readonly kind: 'client-gone' }
   /** The upstream broke off midway or one side stood still; the client's connection was destroyed, so it can tell. */
   | { readonly kind: 'cut'; readonly status: number; readonly fault: CoatcheckError };
+
+/** How one attempt ended. */
+export type AttemptOutcome =
+  | ForwardingOutcome
+  /** Refused with 401; nothing has been sent to the client, and here is another token. */
+  | { readonly kind: 'renewed'; readonly bearer: string };
 
 /** What one forwarding needs to know. */
 export interface ForwardingContext {
@@ -41,7 +54,9 @@ export interface ForwardingContext {
   readonly secrets: readonly string[];
   readonly headersTimeoutMs: number;
   readonly bodyTimeoutMs: number;
-  readonly resolve: (outcome: ForwardingOutcome) => void;
+  /** Another token, where the request can be sent again with it. */
+  readonly renewBearer?: (() => Promise<string | undefined> | undefined) | undefined;
+  readonly resolve: (outcome: AttemptOutcome) => void;
   readonly reject: (fault: CoatcheckError) => void;
 }
 
@@ -76,11 +91,7 @@ export class Forwarding implements Dispatcher.DispatchHandler {
     if (this.#over) controller.abort(new CoatcheckError('upstream_unavailable'));
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | string[] | undefined>,
-  ): void {
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
     if (this.#over || status < 200) return;
     if (status > 599 || /[^,\s]/.test(String(headers['transfer-encoding'] ?? '').replace(/^chunked$/i, ''))) {
       this.#fail(
@@ -89,6 +100,32 @@ export class Forwarding implements Dispatcher.DispatchHandler {
       return;
     }
     clearTimeout(this.#timer);
+    const renewal = status === 401 && mayConcernToken(headers) ? this.#context.renewBearer?.() : undefined;
+    if (renewal === undefined) {
+      this.#begin(status, headers);
+      return;
+    }
+    controller.pause();
+    renewal.then(
+      (bearer) => this.#onRenewal(bearer, () => this.#begin(status, headers)),
+      (fault: unknown) => this.#fail(CoatcheckError.from(fault)),
+    );
+  }
+
+  /** The answer waits: it becomes the client's, unless there is another token to try. */
+  #onRenewal(bearer: string | undefined, begin: () => void): void {
+    if (this.#over) return;
+    if (bearer === undefined) {
+      begin();
+      this.#controller?.resume();
+      return;
+    }
+    this.#end();
+    this.#abort();
+    this.#context.resolve({ kind: 'renewed', bearer });
+  }
+
+  #begin(status: number, headers: ResponseHeaders): void {
     this.#timer = setTimeout(() => this.#onStandstill(), this.#context.bodyTimeoutMs);
     const { exchange, path, placement } = this.#context;
     const list = responseHeaders(headers, {
@@ -121,6 +158,7 @@ export class Forwarding implements Dispatcher.DispatchHandler {
   }
 
   #onDrain(): void {
+    if (this.#over) return;
     this.#timer.refresh();
     this.#controller?.resume();
   }
@@ -166,6 +204,12 @@ export class Forwarding implements Dispatcher.DispatchHandler {
   #abort(): void {
     this.#controller?.abort(new CoatcheckError('upstream_unavailable'));
   }
+}
+
+/** RFC 6750 §3.1: any 401, unless it names another reason than the token. Many APIs name none. */
+function mayConcernToken({ 'www-authenticate': challenge }: ResponseHeaders): boolean {
+  const error = /\berror\s*=\s*"?([\w-]+)/i.exec(String(challenge ?? ''))?.[1];
+  return error === undefined || error === 'invalid_token';
 }
 
 const timeouts: ReadonlySet<string> = new Set(['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);

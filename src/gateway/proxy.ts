@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http';
+import type { Transform } from 'node:stream';
 import { type Dispatcher, Pool } from 'undici';
 import { CoatcheckError } from '../errors.ts';
 import { type Placement, repeatedHeader, requestHeaders, type UpstreamKind } from './forwarded-headers.ts';
-import { type Exchange, Forwarding, type ForwardingOutcome } from './forwarding.ts';
+import { type AttemptOutcome, type Exchange, Forwarding, type ForwardingOutcome } from './forwarding.ts';
 import { boundedBody } from './request-body.ts';
 import { pathBelow, type RequestTarget } from './request-path.ts';
 
@@ -103,35 +104,67 @@ function placementOf({ kind, url, routePrefix, publicUrl }: ProxyOptions): Place
   return { kind, origin: parsed.origin, basePath, routePrefix, publicOrigin: new URL(publicUrl).origin };
 }
 
-/** Everything that can be said without the upstream, then the dispatch. */
-async function start(exchange: Exchange, { options, placement, pool }: Upstream): Promise<ForwardingOutcome> {
+/** Everything that can be said without the upstream, then the dispatch; a second one with another token, if need be. */
+async function start(exchange: Exchange, upstream: Upstream): Promise<ForwardingOutcome> {
   const { request, response } = exchange;
+  const { options, placement } = upstream;
   const method = methodOf(request, options.methods);
   const path = upstreamPath(exchange.target, placement);
-  const headers = requestHeaders(request.rawHeaders, {
-    kind: options.kind,
-    staticHeaders: options.headers,
-    ownHeaders: ownHeaders(exchange, options, placement),
-  });
+  const headers = headersOf(exchange, upstream);
   const repeated = repeatedHeader(request.rawHeaders);
   if (repeated)
     throw new CoatcheckError('request_invalid', { detail: `header ${repeated} came more than once` });
   if (response.destroyed || request.socket.destroyed) return { kind: 'client-gone' };
   const body = boundedBody(request, options.maxRequestBodyBytes);
+  const { bearer, renewBearer } = exchange;
+  const renew = (): Promise<string | undefined> | undefined =>
+    bearer !== undefined && (body === undefined || body.copy() !== undefined)
+      ? renewBearer?.(bearer)
+      : undefined;
+  const first = await attempt(exchange, upstream, { method, path, headers, body: body?.stream, renew });
+  if (first.kind !== 'renewed') return first;
+  const again = { ...exchange, bearer: first.bearer };
+  const second = { method, path, headers: headersOf(again, upstream), body: body?.copy() };
+  const outcome = await attempt(again, upstream, second);
+  if (outcome.kind === 'renewed') throw new CoatcheckError('internal', { detail: 'a third attempt' });
+  return outcome;
+}
 
-  return await new Promise<ForwardingOutcome>((resolve, reject) => {
+interface Attempt {
+  readonly method: Dispatcher.HttpMethod;
+  readonly path: string;
+  readonly headers: string[];
+  readonly body: Transform | Buffer | undefined;
+  readonly renew?: () => Promise<string | undefined> | undefined;
+}
+
+function attempt(
+  exchange: Exchange,
+  { options, placement, pool }: Upstream,
+  { renew, body, ...request }: Attempt,
+): Promise<AttemptOutcome> {
+  return new Promise((resolve, reject) => {
     const forwarding = new Forwarding({
       exchange,
-      body,
-      path,
+      body: Buffer.isBuffer(body) ? undefined : body,
+      path: request.path,
       placement,
       secrets: secretsOf(exchange, options),
       headersTimeoutMs: options.headersTimeoutMs,
       bodyTimeoutMs: options.bodyTimeoutMs,
+      renewBearer: renew,
       resolve,
       reject,
     });
-    pool.dispatch({ method, path, headers, body: body ?? null }, forwarding);
+    pool.dispatch({ ...request, body: body ?? null }, forwarding);
+  });
+}
+
+function headersOf(exchange: Exchange, { options, placement }: Upstream): string[] {
+  return requestHeaders(exchange.request.rawHeaders, {
+    kind: options.kind,
+    staticHeaders: options.headers,
+    ownHeaders: ownHeaders(exchange, options, placement),
   });
 }
 

@@ -2,6 +2,16 @@ import type { IncomingMessage } from 'node:http';
 import { Transform } from 'node:stream';
 import { CoatcheckError } from '../errors.ts';
 
+/** A body on its way. */
+export interface RequestBody {
+  readonly stream: Transform;
+  /** All of it, where all has come and that was not much: it could be sent again. */
+  copy(): Buffer | undefined;
+}
+
+/** Larger bodies are not kept: 64 KiB. */
+const copiedBytes = 65_536;
+
 /**
  * The body of a request as a stream with an end: fails with `request_too_large` beyond `maxBytes`. Undefined where the
  * request has none. A stream of its own, because the HTTP library destroys what it sends when an upstream breaks, and
@@ -10,7 +20,7 @@ import { CoatcheckError } from '../errors.ts';
  * Throws `request_too_large` where the announced length exceeds the limit and `request_invalid` for a GET or HEAD with a
  * body, whose meaning is undefined (RFC 9110 §9.3.1).
  */
-export function boundedBody(request: IncomingMessage, maxBytes: number): Transform | undefined {
+export function boundedBody(request: IncomingMessage, maxBytes: number): RequestBody | undefined {
   const announcedBytes = Number(request.headers['content-length'] ?? 0);
   const isChunked = request.headers['transfer-encoding'] !== undefined;
   if (announcedBytes === 0 && !isChunked) return undefined;
@@ -22,18 +32,28 @@ export function boundedBody(request: IncomingMessage, maxBytes: number): Transfo
     throw tooLarge();
   }
   let bytes = 0;
+  let isComplete = false;
+  const copied: Buffer[] = [];
   const body = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length;
+      if (bytes <= copiedBytes) copied.push(chunk);
+      else copied.length = 0;
       if (bytes > maxBytes) done(tooLarge());
       else done(null, chunk);
+    },
+    flush(done) {
+      isComplete = true;
+      done();
     },
   });
   body.once('close', () => {
     request.unpipe(body);
     if (!request.readableEnded) discardRest(request, maxBytes);
   });
-  return request.pipe(body);
+  const copy = (): Buffer | undefined =>
+    isComplete && bytes <= copiedBytes ? Buffer.concat(copied) : undefined;
+  return { stream: request.pipe(body), copy };
 }
 
 function tooLarge(): CoatcheckError {

@@ -1,11 +1,17 @@
 import type { Coatcheck } from '../coatcheck.ts';
 import { CoatcheckError } from '../errors.ts';
 import { personHeaders, refuseUnlessOurs } from './auth-routes.ts';
-import { tokenUnavailable } from './fault-answer.ts';
 import type { Exchange } from './forwarding.ts';
 import type { UpstreamProxy } from './proxy.ts';
 import { matchesPublicPath } from './request-path.ts';
-import { accessSession, requireSession, type SessionAccess, staleHeaders } from './session-access.ts';
+import {
+  accessSession,
+  accessToken,
+  renewAccessToken,
+  requireSession,
+  type SessionAccess,
+  staleHeaders,
+} from './session-access.ts';
 
 /** What is behind the gateway. */
 export interface Upstreams {
@@ -46,17 +52,22 @@ async function callApi({ coatcheck, upstreams, exchange }: ForwardingRouteContex
   const { method = '', headers } = exchange.request;
   refuseUnlessOurs(coatcheck, method, headers);
   const access = await accessSession(coatcheck, headers, exchange.target.path);
-  const session = requireSession(access);
+  requireSession(access);
   const name = exchange.target.path.split('/')[2] ?? '';
   const upstream = upstreams.apis.get(name);
   const provider = coatcheck.config.upstreams[name]?.provider;
   if (upstream === undefined || provider === undefined) throw new CoatcheckError('not_found');
-  const token = await coatcheck.sessions.accessToken(session, provider);
-  if (token.kind === 'needs-login') throw tokenUnavailable(provider);
+  const bearer = await accessToken(coatcheck, access, provider);
   await forwardTo(upstream, {
     coatcheck,
     name,
-    exchange: { ...marked(exchange, access), bearer: token.accessToken },
+    exchange: {
+      ...marked(exchange, access),
+      bearer,
+      ...(access.kind === 'session' && {
+        renewBearer: (rejected) => renewAccessToken(coatcheck, access, { provider, rejected }),
+      }),
+    },
   });
 }
 

@@ -4,12 +4,14 @@ import type { OutageConfig } from '../config.ts';
 import { CoatcheckError } from '../errors.ts';
 import { decideOutage, type OutagePolicy } from '../policy.ts';
 import type { Session } from '../session/session.ts';
+import type { AccessTokenResult, SignedIn } from '../session-manager.ts';
 import { cookieValue, sessionCookieName } from './cookies.ts';
+import { tokenUnavailable } from './fault-answer.ts';
 import { matchesPublicPath } from './request-path.ts';
 
 /** Who is asking, as far as can be told. */
 export type SessionAccess =
-  | { readonly kind: 'session'; readonly session: Session }
+  | ({ readonly kind: 'session' } & SignedIn)
   /** The store does not answer, and the route's policy lets whoever was verified a moment ago go on. */
   | { readonly kind: 'stale'; readonly session: Session; readonly verifiedForMs: number }
   /** The store does not answer, and the route's policy is to go on without a session. What cannot, throws the fault. */
@@ -29,7 +31,7 @@ export async function accessSession(
   if (value === undefined) return { kind: 'none' };
   try {
     const loaded = await coatcheck.sessions.load(value);
-    return loaded.kind === 'session' ? { kind: 'session', session: loaded.session } : { kind: 'none' };
+    return loaded.kind === 'session' ? loaded : { kind: 'none' };
   } catch (fault) {
     if (!CoatcheckError.is(fault) || fault.code !== 'store_unavailable') throw fault;
     return bridge(coatcheck, value, { path, fault });
@@ -57,6 +59,44 @@ export function requireSession(access: SessionAccess): Session {
   if (access.kind === 'anonymous') throw access.fault;
   if (access.kind === 'none') throw new CoatcheckError('no_session');
   return access.session;
+}
+
+/** The access token of one provider. Throws `no_session`, `token_unavailable`, `provider_unavailable` or the store's fault. */
+export async function accessToken(
+  { sessions }: Coatcheck,
+  access: SessionAccess,
+  provider: string,
+): Promise<string> {
+  const session = requireSession(access);
+  const result =
+    access.kind === 'session'
+      ? await sessions.accessToken(access, provider)
+      : sessions.staleAccessToken(session, provider);
+  if (result.kind === 'token') return result.accessToken;
+  throw refusalOf(result);
+}
+
+/**
+ * Another access token in the place of one that an upstream refuses; `undefined` where there is none, now or ever. Throws
+ * `no_session` or `token_unavailable` where that came out by asking.
+ */
+export async function renewAccessToken(
+  { sessions }: Coatcheck,
+  access: SessionAccess & { readonly kind: 'session' },
+  { provider, rejected }: { readonly provider: string; readonly rejected: string },
+): Promise<string | undefined> {
+  try {
+    const result = await sessions.accessToken(access, provider, rejected);
+    if (result.kind !== 'token') throw refusalOf(result);
+    return result.accessToken === rejected ? undefined : result.accessToken;
+  } catch (error) {
+    if (!CoatcheckError.is(error) || !error.retryable) throw error;
+    return undefined;
+  }
+}
+
+function refusalOf(result: Exclude<AccessTokenResult, { kind: 'token' }>): CoatcheckError {
+  return result.kind === 'ended' ? new CoatcheckError('no_session') : tokenUnavailable(result.provider);
 }
 
 /** The policy of the longest pattern that matches. */

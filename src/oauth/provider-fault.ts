@@ -53,3 +53,45 @@ function classify(error: unknown): { readonly code: ErrorCode; readonly what: st
 function safeCode(code: string): string {
   return oauthErrorCode.test(code) ? code : '(unprintable)';
 }
+
+/** Why a refresh brought no tokens. */
+export type RefreshFault =
+  /** The refresh token is dead: only the person can help. */
+  | { readonly kind: 'refused'; readonly error: CoatcheckError }
+  /** It may be good yet. `isOurs`: our own configuration is at fault, and asking again soon changes nothing. */
+  | { readonly kind: 'failed'; readonly error: CoatcheckError; readonly isOurs: boolean };
+
+/** RFC 6749 §5.2 and, for what some providers answer instead, OpenID Connect Core §3.1.2.6: what a person alone can change. */
+const personsCodes: ReadonlySet<string> = new Set([
+  'invalid_grant',
+  'interaction_required',
+  'login_required',
+  'consent_required',
+]);
+
+/** Meant for the authorization endpoint (RFC 6749 §4.1.2.1), yet some token endpoints answer so, with 400. */
+const passingCodes: ReadonlySet<string> = new Set(['server_error', 'temporarily_unavailable']);
+
+/**
+ * What a failed refresh means, by types and codes alone. An OAuth error that does not concern the grant concerns the client, so
+ * it is ours. An ID token about anybody or anything else ends the authorization; any other unusable answer may be a passing fault.
+ */
+export function refreshFault(provider: string, error: unknown): RefreshFault {
+  if (error instanceof client.ResponseBodyError && personsCodes.has(error.error)) {
+    const detail = `providers.${provider}: refused to refresh: ${safeCode(error.error)}`;
+    return { kind: 'refused', error: new CoatcheckError('token_unavailable', { detail, cause: error }) };
+  }
+  if (error instanceof client.ClientError && error.code === 'OAUTH_JWT_CLAIM_COMPARISON_FAILED') {
+    return foreignIdToken(provider, 'iss or aud', error);
+  }
+  const isOurs =
+    error instanceof client.WWWAuthenticateChallengeError ||
+    (error instanceof client.ResponseBodyError && !passingCodes.has(error.error));
+  return { kind: 'failed', error: providerFault(provider, error), isOurs };
+}
+
+/** A refreshed ID token that is not about the same person, client or sign-in: nothing of the answer is used. */
+export function foreignIdToken(provider: string, claim: string, cause?: unknown): RefreshFault {
+  const what = `refreshed with an ID token of another ${claim} (OpenID Connect Core §12.2)`;
+  return { kind: 'refused', error: invalidAnswer(provider, what, cause) };
+}

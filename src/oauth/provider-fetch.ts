@@ -18,11 +18,14 @@ const bodyLimitBytes = 1024 * 1024;
  * carry secrets elsewhere), and one place that tells "cannot be reached now" (network, 5xx, 429) from every other answer.
  */
 export function createProviderFetch({ provider, timeoutMs, telemetry }: ProviderFetchOptions): CustomFetch {
-  const unavailable = (what: string, cause?: unknown): CoatcheckError =>
+  const unavailable = (
+    what: string,
+    rest: { readonly cause?: unknown; readonly retryAfterMs?: number | undefined },
+  ): CoatcheckError =>
     new CoatcheckError('provider_unavailable', {
       detail: `providers.${provider}: ${what}`,
       shown: { provider },
-      cause,
+      ...rest,
     });
 
   async function exchange(url: string, options: RequestInit): Promise<Response> {
@@ -33,7 +36,8 @@ export function createProviderFetch({ provider, timeoutMs, telemetry }: Provider
     });
     if (response.status >= 500 || response.status === 429) {
       await response.body?.cancel();
-      throw unavailable(`answered ${response.status}`);
+      const retryAfterMs = retryAfterOf(response.headers.get('retry-after'));
+      throw unavailable(`answered ${response.status}`, { retryAfterMs });
     }
     const body = await readLimited(response, provider);
     const { status, statusText, headers } = response;
@@ -49,9 +53,16 @@ export function createProviderFetch({ provider, timeoutMs, telemetry }: Provider
     } catch (error) {
       end({ outcome: 'fault' });
       if (CoatcheckError.is(error)) throw error;
-      throw unavailable('cannot be reached', error);
+      throw unavailable('cannot be reached', { cause: error });
     }
   };
+}
+
+/** RFC 9110 §10.2.3: seconds, or a date. `undefined` where it says neither. */
+function retryAfterOf(value: string | null): number | undefined {
+  if (value === null) return undefined;
+  const waitMs = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return waitMs > 0 ? waitMs : undefined;
 }
 
 async function readLimited(response: Response, provider: string): Promise<Uint8Array<ArrayBuffer>> {

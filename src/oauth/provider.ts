@@ -3,8 +3,16 @@ import type { ProviderConfig } from '../config.ts';
 import { CoatcheckError } from '../errors.ts';
 import type { TokenSet } from '../session/session.ts';
 import type { Telemetry } from '../telemetry.ts';
-import { invalidAnswer, providerFault } from './provider-fault.ts';
+import { checkIdToken, foreignClaim } from './id-token.ts';
+import {
+  foreignIdToken,
+  invalidAnswer,
+  providerFault,
+  type RefreshFault,
+  refreshFault,
+} from './provider-fault.ts';
 import { createProviderFetch, isSecureOrLoopback } from './provider-fetch.ts';
+import { checkTokenType, tokenSetOf } from './token-answer.ts';
 import type { Authorization, Transaction } from './transaction.ts';
 
 /** One configured authorization server. The protocol is openid-client's; what is stricter here than there says why. */
@@ -17,7 +25,17 @@ export interface Provider {
    * userinfo subject. Nothing is returned unless every check has passed.
    */
   redeem(callbackUrl: URL, transaction: Transaction): Promise<Authorization>;
+  /**
+   * Exchanges the refresh token of a token set that has one (RFC 6749 §6) and checks what comes: an ID token as at the login,
+   * and against the one before (OpenID Connect Core §12.2). What the answer leaves out stays as it was. Never throws.
+   */
+  refresh(tokens: TokenSet): Promise<RefreshAnswer>;
+  /** Longest wait for one answer, ms. */
+  readonly timeoutMs: number;
 }
+
+/** The answer to `refresh`. */
+export type RefreshAnswer = { readonly kind: 'refreshed'; readonly tokens: TokenSet } | RefreshFault;
 
 /** Options of {@link createProvider}. */
 export interface ProviderOptions {
@@ -74,6 +92,25 @@ export function createProvider(options: ProviderOptions): Provider {
           return await authorizationOf(options, settings, answer);
         } catch (error) {
           throw providerFault(name, error);
+        }
+      });
+    },
+
+    timeoutMs: config.timeoutMs,
+
+    async refresh(before) {
+      return telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, async () => {
+        try {
+          const answer = await client.refreshTokenGrant(await configuration(), before.refreshToken ?? '');
+          const idToken = answer.claims();
+          const foreign = idToken && foreignClaim(idToken, before);
+          if (foreign !== undefined) return foreignIdToken(name, foreign);
+          if (idToken !== undefined) checkIdToken(name, config, idToken);
+          const { now = Date.now } = options;
+          const tokens = tokenSetOf(answer, { ...options, nowMs: now(), subject: before.subject, before });
+          return { kind: 'refreshed', tokens };
+        } catch (error) {
+          return refreshFault(name, error);
         }
       });
     },
@@ -173,40 +210,17 @@ async function authorizationOf(
   settings: client.Configuration,
   answer: GrantAnswer,
 ): Promise<Authorization> {
-  const { name, config, lifetimeIfUntoldMs, now = Date.now } = options;
-  // The library takes `dpop` too; without a proof of possession such a token is of no use (RFC 9449 §5).
-  if (answer.token_type !== 'bearer') throw invalidAnswer(name, 'the token is not of the type Bearer');
+  const { name, config, now = Date.now } = options;
+  checkTokenType(name, answer);
   const idToken = answer.claims();
   if (idToken !== undefined) checkIdToken(name, config, idToken);
   const userinfo = await userinfoOf(config, settings, answer);
-  const subject = idToken?.sub ?? userinfo?.sub ?? '';
-  const expiresIn = answer.expires_in;
-  const tokens: TokenSet = {
-    issuer: config.issuer,
-    subject,
-    scope: answer.scope ?? config.scope,
-    accessToken: answer.access_token,
-    accessTokenExpiresAtMs:
-      now() + (expiresIn === undefined ? lifetimeIfUntoldMs : Math.min(expiresIn * 1000, lifetimeIfUntoldMs)),
-    ...(answer.refresh_token === undefined ? {} : { refreshToken: answer.refresh_token }),
-    ...(answer.id_token === undefined ? {} : { idToken: answer.id_token }),
-  };
+  const tokens = tokenSetOf(answer, {
+    ...options,
+    nowMs: now(),
+    subject: idToken?.sub ?? userinfo?.sub ?? '',
+  });
   return { provider: name, tokens, claims: stringClaims({ ...idToken, ...userinfo }) };
-}
-
-/** Furthest moment that a JavaScript Date can name, in seconds: an `exp` beyond it is no date. */
-const lastDateSeconds = 8.64e12;
-
-/** What the library lets pass and we do not. */
-function checkIdToken(name: string, config: ProviderConfig, claims: client.IDToken): void {
-  const audiences = Array.isArray(claims.aud) ? claims.aud : [claims.aud];
-  if (audiences.length !== 1 || audiences[0] !== config.clientId) {
-    throw invalidAnswer(
-      name,
-      'the ID token names audiences beside this client (OpenID Connect Core §3.1.3.7(3))',
-    );
-  }
-  if (!(claims.exp < lastDateSeconds)) throw invalidAnswer(name, "the ID token's exp is no date");
 }
 
 async function userinfoOf(

@@ -1,12 +1,14 @@
 import { ExpiringMap } from './expiring-map.ts';
 import { recordPrefix } from './record-header.ts';
-import type {
-  ExtendResult,
-  IndexEntry,
-  ReadResult,
-  ReplaceResult,
-  SessionStore,
-  StoredRecord,
+import {
+  type ExtendResult,
+  type IndexEntry,
+  type LockResult,
+  lockMemoryMs,
+  type ReadResult,
+  type ReplaceResult,
+  type SessionStore,
+  type StoredRecord,
 } from './store.ts';
 
 /** Options of {@link createMemoryStore}. */
@@ -23,11 +25,17 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SessionStor
   return new MemoryStore(options.now ?? Date.now);
 }
 
+interface Lock {
+  readonly owner: string;
+  readonly unfinished: number;
+  readonly heldUntilMs: number;
+}
+
 class MemoryStore implements SessionStore {
   readonly #now: () => number;
   readonly #sessions: ExpiringMap<StoredRecord>;
   readonly #once: ExpiringMap<Buffer>;
-  readonly #locks: ExpiringMap<string>;
+  readonly #locks: ExpiringMap<Lock>;
   readonly #indexes: ExpiringMap<Map<string, number>>;
 
   constructor(now: () => number) {
@@ -90,20 +98,25 @@ class MemoryStore implements SessionStore {
     return value;
   }
 
-  async lock(name: string, owner: string, ttlMs: number): Promise<boolean> {
-    if ((this.#locks.get(name) ?? owner) !== owner) return false;
-    this.#locks.set(name, owner, this.#now() + ttlMs);
-    return true;
+  async lock(name: string, owner: string, ttlMs: number): Promise<LockResult> {
+    const last = this.#locks.get(name);
+    const isAnother = last !== undefined && last.owner !== owner;
+    const forMs = isAnother ? last.heldUntilMs - this.#now() : 0;
+    if (forMs > 0) return { kind: 'held', forMs };
+    const unfinished = (last?.unfinished ?? 0) + (isAnother ? 1 : 0);
+    this.#hold(name, { owner, unfinished, heldUntilMs: this.#now() + ttlMs });
+    return { kind: 'taken', unfinished };
   }
 
   async renewLock(name: string, owner: string, ttlMs: number): Promise<boolean> {
-    if (this.#locks.get(name) !== owner) return false;
-    this.#locks.set(name, owner, this.#now() + ttlMs);
+    const last = this.#locks.get(name);
+    if (last?.owner !== owner) return false;
+    this.#hold(name, { ...last, heldUntilMs: this.#now() + ttlMs });
     return true;
   }
 
   async unlock(name: string, owner: string): Promise<boolean> {
-    return this.#locks.get(name) === owner && this.#locks.delete(name);
+    return this.#locks.get(name)?.owner === owner && this.#locks.delete(name);
   }
 
   async indexAdd(index: string, entry: IndexEntry): Promise<void> {
@@ -128,6 +141,10 @@ class MemoryStore implements SessionStore {
 
   async close(): Promise<void> {
     for (const map of [this.#sessions, this.#once, this.#locks, this.#indexes]) map.clear();
+  }
+
+  #hold(name: string, lock: Lock): void {
+    this.#locks.set(name, lock, lock.heldUntilMs + lockMemoryMs);
   }
 
   #write(sessionId: string, record: StoredRecord): void {

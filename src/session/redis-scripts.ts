@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { RedisArgument } from '@redis/client';
 import { CoatcheckError } from '../errors.ts';
 import { type Redis, replyCode } from './redis.ts';
-import type { ExtendResult, ReplaceResult } from './store.ts';
+import type { ExtendResult, LockResult, ReplaceResult } from './store.ts';
 
 /** A script of `lua/`: what it takes besides its one key, and the words with which it can answer. */
 export interface RedisScript<Argument extends string, Result extends string> {
@@ -27,8 +27,8 @@ export interface ScriptResult<Result extends string> {
 export const redisScripts: {
   readonly replace: RedisScript<'now' | 'expected' | 'record', ReplaceResult['kind']>;
   readonly extend: RedisScript<'now' | 'prefix' | 'idle' | 'minimum', ExtendResult['kind']>;
-  readonly lock: RedisScript<'owner' | 'time', 'locked' | 'held'>;
-  readonly renewLock: RedisScript<'owner' | 'time', 'renewed' | 'lost'>;
+  readonly lock: RedisScript<'owner' | 'time' | 'memory', LockResult['kind']>;
+  readonly renewLock: RedisScript<'owner' | 'time' | 'memory', 'renewed' | 'lost'>;
   readonly unlock: RedisScript<'owner', 'unlocked' | 'lost'>;
   readonly indexAdd: RedisScript<'now' | 'end' | 'member', 'added'>;
   readonly indexRemove: RedisScript<'member', 'removed'>;
@@ -36,8 +36,8 @@ export const redisScripts: {
 } = {
   replace: script('replace', ['now', 'expected', 'record'], ['replaced', 'conflict', 'gone']),
   extend: script('extend', ['now', 'prefix', 'idle', 'minimum'], ['extended', 'fresh', 'gone']),
-  lock: script('lock', ['owner', 'time'], ['locked', 'held']),
-  renewLock: script('renew-lock', ['owner', 'time'], ['renewed', 'lost']),
+  lock: script('lock', ['owner', 'time', 'memory'], ['taken', 'held']),
+  renewLock: script('renew-lock', ['owner', 'time', 'memory'], ['renewed', 'lost']),
   unlock: script('unlock', ['owner'], ['unlocked', 'lost']),
   indexAdd: script('index-add', ['now', 'end', 'member'], ['added']),
   indexRemove: script('index-remove', ['member'], ['removed']),

@@ -4,15 +4,17 @@ import type { DurableConnection } from './durable-connection.ts';
 import { decodeRecord, encodeRecord, oncePrefix, recordPrefix } from './record-header.ts';
 import type { Redis, RedisConnection } from './redis.ts';
 import { type RedisScript, redisScripts, runScript, type ScriptResult, strayReply } from './redis-scripts.ts';
-import type {
-  ExtendResult,
-  IndexEntry,
-  ReadResult,
-  ReplaceResult,
-  SessionStore,
-  StoreChange,
-  StoreChanges,
-  StoredRecord,
+import {
+  type ExtendResult,
+  type IndexEntry,
+  type LockResult,
+  lockMemoryMs,
+  type ReadResult,
+  type ReplaceResult,
+  type SessionStore,
+  type StoreChange,
+  type StoreChanges,
+  type StoredRecord,
 } from './store.ts';
 
 /** Options of {@link createRedisStore}. */
@@ -127,13 +129,17 @@ class RedisStore implements SessionStore {
     });
   }
 
-  async lock(name: string, owner: string, ttlMs: number): Promise<boolean> {
-    const { result } = await this.#run(redisScripts.lock, this.#key('l', name), { owner, time: ttlMs });
-    return result === 'locked';
+  async lock(name: string, owner: string, ttlMs: number): Promise<LockResult> {
+    const values = { owner, time: ttlMs, memory: lockMemoryMs };
+    const { result, value } = await this.#run(redisScripts.lock, this.#key('l', name), values);
+    return result === 'taken'
+      ? { kind: result, unfinished: Number(value) }
+      : { kind: result, forMs: Number(value) };
   }
 
   async renewLock(name: string, owner: string, ttlMs: number): Promise<boolean> {
-    const { result } = await this.#run(redisScripts.renewLock, this.#key('l', name), { owner, time: ttlMs });
+    const values = { owner, time: ttlMs, memory: lockMemoryMs };
+    const { result } = await this.#run(redisScripts.renewLock, this.#key('l', name), values);
     return result === 'renewed';
   }
 
@@ -186,8 +192,10 @@ class RedisStore implements SessionStore {
     });
   }
 
+  /** What stands before a colon decides about the slot. */
   #key(kind: 's' | 'o' | 'l' | 'i', id: string): string {
-    return `${this.#keyPrefix}${kind}:{${id}}`;
+    const [tag = '', ...rest] = id.split(':');
+    return [`${this.#keyPrefix}${kind}:{${tag}}`, ...rest].join(':');
   }
 
   #readOnce(sessionId: string): Promise<ReadResult> {

@@ -127,6 +127,23 @@ describe('a record', () => {
     });
   });
 
+  test('what is known of a refresh comes back as it was sealed', () => {
+    const known = {
+      obtainedAtMs: 1,
+      authorizedAtMs: 2,
+      refreshTokenExpiresAtMs: 5_000_000,
+      refreshFailures: 3,
+    };
+    const tokenSets = new Map([['identity', { ...tokens, ...known, refreshNotBeforeMs: 4 }]]);
+    const sealed = { ...sealRecord({ ...content(), tokenSets }, ticket, keyring), generation: 1 };
+    expect(sealed.absoluteDeadlineMs).toBe(5_000_000);
+    // The absolute timeout is not lost by it: the next refresh may let the session live on.
+    const session = { ...content(), tokenSets, id: ticket.sessionId, generation: 1 };
+    expect(openRecord(sealed, ticket, keyring)).toEqual({ kind: 'opened', session });
+    const late = { ...sealed, idleDeadlineMs: 6_000_000 };
+    expect(openRecord(late, ticket, keyring)).toMatchObject({ session: { idleDeadlineMs: 5_000_000 } });
+  });
+
   test('S-073 claims named like parts of every object are plain claims', () => {
     const opened = openRecord(seal(ticket), ticket, keyring);
     const claims = opened.kind === 'opened' ? opened.session.user.claims : new Map();

@@ -80,14 +80,14 @@ export function openRecord(record: StoredRecord, ticket: Ticket, keyring: Keyrin
   if (plainMetadata === undefined || plainTokens === undefined) return { kind: 'unreadable' };
   const metadata = JSON.parse(plainMetadata.toString()) as Metadata;
   const [issuer, subject, claims, createdAtMs, absoluteTimeoutMs] = metadata;
-  const absoluteDeadlineMs = Math.min(record.absoluteDeadlineMs, createdAtMs + absoluteTimeoutMs);
+  const absoluteDeadlineMs = createdAtMs + absoluteTimeoutMs;
   const session: Session = {
     id: ticket.sessionId,
     user: { issuer, subject, claims: new Map(claims) },
     tokenSets: tokenSetsOf(metadata, JSON.parse(plainTokens.toString()) as readonly TokenTexts[]),
     createdAtMs,
     absoluteDeadlineMs,
-    idleDeadlineMs: Math.min(record.idleDeadlineMs, absoluteDeadlineMs),
+    idleDeadlineMs: endOf(record, absoluteDeadlineMs),
     generation: record.generation,
   };
   origins.set(session, originOf(record));
@@ -101,10 +101,15 @@ export function openRecord(record: StoredRecord, ticket: Ticket, keyring: Keyrin
 export function reopenRecord(record: StoredRecord, known: Session): Session | undefined {
   const origin = originOf(record);
   if (origins.get(known) !== origin) return undefined;
-  const idleDeadlineMs = Math.min(record.idleDeadlineMs, known.absoluteDeadlineMs);
+  const idleDeadlineMs = endOf(record, known.absoluteDeadlineMs);
   const session: Session = { ...known, idleDeadlineMs, generation: record.generation };
   origins.set(session, origin);
   return session;
+}
+
+/** The header's own absolute deadline is the last use of any token: a refresh may move it, up to the sealed one. */
+function endOf({ idleDeadlineMs, absoluteDeadlineMs }: StoredRecord, sealedDeadlineMs: number): number {
+  return Math.min(idleDeadlineMs, absoluteDeadlineMs, sealedDeadlineMs);
 }
 
 /** All that an opened session depends on, but for what a header may change without being sealed anew. */

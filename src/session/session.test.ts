@@ -2,9 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../test/random.ts';
 import {
   extensionIntervalMs,
+  isDueForRefresh,
   isLive,
   type Session,
   type TokenSet,
+  type TokenState,
   tokenState,
   usableUntilMs,
   userIndex,
@@ -18,6 +20,8 @@ const tokens = (rest: Partial<TokenSet> = {}): TokenSet => ({
   accessTokenExpiresAtMs: 1000,
   ...rest,
 });
+
+const ended = { accessTokenExpiresAtMs: 999 } as const;
 
 const session = (rest: Partial<Session> = {}): Session => ({
   id: 'id',
@@ -54,12 +58,71 @@ describe('a session', () => {
     }
   });
 
-  test('knows of each provider whether its token is usable', () => {
-    const states = [999, 1000].map((nowMs) => tokenState(session(), 'identity', nowMs));
-    expect(states).toEqual(['ok', 'expired']);
+  test.each<[state: TokenState, what: string, tokens: Partial<TokenSet>]>([
+    ['ok', 'usable', {}],
+    ['ok', 'usable, and its refresh token has ended', { refreshToken: 'r', refreshTokenExpiresAtMs: 500 }],
+    ['stale-until', 'usable, and refreshing fails', { refreshToken: 'r', refreshFailures: 1 }],
+    ['ok', 'ended and refreshable', { ...ended, refreshToken: 'r', refreshTokenExpiresAtMs: 1000 }],
+    ['unavailable', 'ended, and refreshing fails', { ...ended, refreshToken: 'r', refreshFailures: 2 }],
+    ['needs-login', 'ended without refresh token', ended],
+    [
+      'needs-login',
+      'ended like its refresh token',
+      { ...ended, refreshToken: 'r', refreshTokenExpiresAtMs: 999 },
+    ],
+  ])('is %s at a provider whose token is %s', (state, _, rest) => {
+    const tokenSets = new Map([['identity', tokens(rest)]]);
+    expect(tokenState(session({ tokenSets }), 'identity', 999)).toBe(state);
+  });
+
+  test('needs a login at a provider that issued nothing for it', () => {
     for (const name of ['notebook', '__proto__', 'constructor']) {
-      expect(tokenState(session(), name, 0)).toBe('absent');
+      expect(tokenState(session(), name, 0)).toBe('needs-login');
     }
+  });
+
+  test('S-056 is of use no longer than its refresh token, or its access token where that lasts longer', () => {
+    const usableUntil = (rest: Partial<TokenSet>): number =>
+      usableUntilMs({
+        tokenSets: new Map([['identity', tokens({ refreshToken: 'r', ...rest })]]),
+        absoluteDeadlineMs: 2000,
+      });
+    expect(usableUntil({ refreshTokenExpiresAtMs: 1500 })).toBe(1500);
+    expect(usableUntil({ refreshTokenExpiresAtMs: 500 })).toBe(1000);
+    expect(usableUntil({ refreshTokenExpiresAtMs: 9000 })).toBe(2000);
+  });
+});
+
+describe('an access token is due for refresh', () => {
+  const minute = 60_000;
+  const absoluteDeadlineMs = 720 * minute;
+  /** How long before its end a token of this life is first due, found by asking. */
+  const leadMs = (lifetimeMs: number, obtainedAtMs: number): number => {
+    const endsAtMs = obtainedAtMs + lifetimeMs;
+    const issued = tokens({ obtainedAtMs, accessTokenExpiresAtMs: endsAtMs });
+    let lead = 0;
+    while (lead < lifetimeMs && isDueForRefresh(issued, { absoluteDeadlineMs }, endsAtMs - lead - 100))
+      lead += 100;
+    return lead;
+  };
+
+  test('in the last tenth of its life or the last 30 s, a fifth more or less, but not in its first half', () => {
+    expect([0, 500, 999].map((ms) => leadMs(60 * minute, ms) / 1000)).toEqual([288, 360, 431.8]);
+    expect([0, 500, 999].map((ms) => leadMs(2 * minute, ms) / 1000)).toEqual([24, 30, 35.9]);
+    expect([0, 500, 999].map((ms) => leadMs(20_000, ms) / 1000)).toEqual([10, 10, 10]);
+  });
+
+  test('never where the session ends about then anyway', () => {
+    const issued = tokens({ obtainedAtMs: 0, accessTokenExpiresAtMs: absoluteDeadlineMs - minute });
+    expect(isDueForRefresh(issued, { absoluteDeadlineMs }, absoluteDeadlineMs - minute)).toBe(false);
+  });
+
+  test('in its last half minute where it is not known when it was issued', () => {
+    const issued = tokens({ accessTokenExpiresAtMs: 600_000 });
+    const due = [570_000 - 7000, 576_001].map((nowMs) =>
+      isDueForRefresh(issued, { absoluteDeadlineMs }, nowMs),
+    );
+    expect(due).toEqual([false, true]);
   });
 });
 

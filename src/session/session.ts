@@ -22,6 +22,16 @@ export interface TokenSet {
   readonly accessTokenExpiresAtMs: number;
   readonly accessToken: string;
   readonly refreshToken?: string;
+  /** When the provider issued the access token, Unix time in ms. Absent where it is not known. */
+  readonly obtainedAtMs?: number;
+  /** When the person authorized, Unix time in ms. Kept where the refresh token's whole life counts from there. */
+  readonly authorizedAtMs?: number;
+  /** Unix time in ms. Absent: it lasts as long as the session may. */
+  readonly refreshTokenExpiresAtMs?: number;
+  /** How many refreshes in a row have failed for a passing reason. Absent: none. */
+  readonly refreshFailures?: number;
+  /** Nobody asks the provider before this moment, Unix time in ms. */
+  readonly refreshNotBeforeMs?: number;
   /** Kept only as the hint for a later logout at the provider (OpenID Connect RP-Initiated Logout §2). */
   readonly idToken?: string;
 }
@@ -43,14 +53,47 @@ export interface Session {
   readonly generation: number;
 }
 
-/** `ok`: usable now. `expired`: it was. `absent`: this provider issued nothing for this session. */
-export type TokenState = 'ok' | 'expired' | 'absent';
+/**
+ * How one provider stands in a session. `ok`: usable, or to be refreshed at its next use. `stale-until`: usable until the access
+ * token ends, but refreshing it fails. `unavailable`: ended, and refreshing it fails. `needs-login`: only the person can help.
+ */
+export type TokenState = 'ok' | 'stale-until' | 'unavailable' | 'needs-login';
 
-/** The state of one provider's access token. */
+/** The state of one provider. */
 export function tokenState(session: Session, provider: string, nowMs: number): TokenState {
   const tokens = session.tokenSets.get(provider);
-  if (tokens === undefined) return 'absent';
-  return nowMs < tokens.accessTokenExpiresAtMs ? 'ok' : 'expired';
+  if (tokens === undefined) return 'needs-login';
+  const isFailing = (tokens.refreshFailures ?? 0) > 0;
+  if (isUsable(tokens, nowMs)) return isFailing ? 'stale-until' : 'ok';
+  if (!isRefreshable(tokens, nowMs)) return 'needs-login';
+  return isFailing ? 'unavailable' : 'ok';
+}
+
+/** Whether the access token lasts. */
+export function isUsable(tokens: TokenSet, nowMs: number): boolean {
+  return nowMs < tokens.accessTokenExpiresAtMs;
+}
+
+/** Whether there is a refresh token, and it lasts. */
+export function isRefreshable(tokens: TokenSet, nowMs: number): boolean {
+  return tokens.refreshToken !== undefined && nowMs < (tokens.refreshTokenExpiresAtMs ?? nowMs + 1);
+}
+
+/**
+ * Whether it is time to refresh an access token that still lasts: in the last 30 s or the last tenth of its life, whichever is
+ * longer, but never in its first half. A fifth more or less, by the millisecond at which it was issued: who signed in together
+ * does not come back together. Never where the session ends about then anyway.
+ */
+export function isDueForRefresh(
+  tokens: TokenSet,
+  { absoluteDeadlineMs }: Pick<Session, 'absoluteDeadlineMs'>,
+  nowMs: number,
+): boolean {
+  const { accessTokenExpiresAtMs: endsAtMs, obtainedAtMs = endsAtMs - 300_000 } = tokens;
+  const lifetimeMs = endsAtMs - obtainedAtMs;
+  const spread = 0.8 + (0.4 * (obtainedAtMs % 1000)) / 1000;
+  const leadMs = Math.min(Math.max(30_000, lifetimeMs / 10) * spread, lifetimeMs / 2);
+  return nowMs >= endsAtMs - leadMs && endsAtMs + leadMs < absoluteDeadlineMs;
 }
 
 /** True until the earlier of both timeouts. */
@@ -60,10 +103,13 @@ export function isLive(session: Session, nowMs: number): boolean {
 
 /** Beyond this moment (Unix time in ms) nothing in the session is of use: no token usable or refreshable, or past the absolute timeout. */
 export function usableUntilMs(session: Pick<Session, 'tokenSets' | 'absoluteDeadlineMs'>): number {
+  const { absoluteDeadlineMs } = session;
   const lastUses = [...session.tokenSets.values()].map((tokens) =>
-    tokens.refreshToken === undefined ? tokens.accessTokenExpiresAtMs : session.absoluteDeadlineMs,
+    tokens.refreshToken === undefined
+      ? tokens.accessTokenExpiresAtMs
+      : Math.max(tokens.accessTokenExpiresAtMs, tokens.refreshTokenExpiresAtMs ?? absoluteDeadlineMs),
   );
-  return Math.min(session.absoluteDeadlineMs, Math.max(...lastUses));
+  return Math.min(absoluteDeadlineMs, Math.max(...lastUses));
 }
 
 /** The least gain that makes an extension worth a write: 30 s, or a twentieth of the idle timeout if that is more. */

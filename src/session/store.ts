@@ -45,6 +45,19 @@ export type ExtendResult =
   | { readonly kind: 'fresh'; readonly idleDeadlineMs: number }
   | { readonly kind: 'gone' };
 
+/** The answer to `lock`. */
+export type LockResult =
+  /**
+   * `unfinished`: how many holders before this one let it run out without a word, since the last who unlocked. They crashed, or
+   * lost the store: what they did last nobody knows.
+   */
+  | { readonly kind: 'taken'; readonly unfinished: number }
+  /** By another owner, for so long yet unless they renew or unlock it. */
+  | { readonly kind: 'held'; readonly forMs: number };
+
+/** A holder who let a lock run out is remembered for 10 minutes. */
+export const lockMemoryMs: number = 600_000;
+
 /** One member of an index: a session id and the moment (Unix time in ms) at which it is trimmed. */
 export interface IndexEntry {
   readonly member: string;
@@ -101,13 +114,16 @@ export interface SessionStore {
   /** Hands the bytes to exactly one caller, ever. One command. */
   takeOnce(id: string): Promise<Buffer | undefined>;
 
-  /** Takes a lock for `ttlMs` in the name of `owner`; false while another holds it. One command. */
-  lock(name: string, owner: string, ttlMs: number): Promise<boolean>;
+  /**
+   * Takes a lock for `ttlMs` in the name of `owner`, unless another holds it. A lock whose name begins with a session id and a
+   * colon lives where that session does. One command.
+   */
+  lock(name: string, owner: string, ttlMs: number): Promise<LockResult>;
 
-  /** Prolongs the lock to `ttlMs` from now if `owner` still holds it. One command. */
+  /** Prolongs the lock to `ttlMs` from now, if nobody has taken it since `owner` did. One command. */
   renewLock(name: string, owner: string, ttlMs: number): Promise<boolean>;
 
-  /** Releases the lock if `owner` holds it; a no-op otherwise. One command. */
+  /** Releases the lock, if nobody has taken it since `owner` did; a no-op otherwise. One command. */
   unlock(name: string, owner: string): Promise<boolean>;
 
   /** Adds to an index; the index lives as long as its last entry. Trims what has expired. One command. */
