@@ -8,10 +8,11 @@ export const targets = ['identity', 'notebook', 'facade', 'systems'] as const;
 /** One of {@link targets}. */
 export type Target = (typeof targets)[number];
 
-/** How a target fails: not, late, with a status, or by destroying the socket. */
+/** How a target fails: not; late, before or after doing what it was asked; with a status; or by destroying the socket. */
 export type Fault =
   | { readonly kind: 'none' }
   | { readonly kind: 'slow'; readonly delayMs: number }
+  | { readonly kind: 'late'; readonly delayMs: number }
   | { readonly kind: 'error'; readonly status: number }
   | { readonly kind: 'drop' };
 
@@ -64,6 +65,8 @@ export class Faults {
           const timer = setTimeout(() => listener(request, response), fault.delayMs);
           return void response.once('close', () => clearTimeout(timer));
         }
+        case 'late':
+          return listener(request, lateAnswer(response, fault.delayMs));
         case 'error':
           request.resume();
           return answerJson(response, fault.status, { error: 'fault' });
@@ -72,6 +75,16 @@ export class Faults {
       }
     };
   }
+}
+
+/** The same response, whose end is sent late. */
+function lateAnswer(response: ServerResponse, delayMs: number): ServerResponse {
+  const end = response.end.bind(response) as (...values: unknown[]) => ServerResponse;
+  response.end = ((...values: unknown[]) => {
+    setTimeout(() => end(...values), delayMs);
+    return response;
+  }) as typeof response.end;
+  return response;
 }
 
 /**
@@ -110,6 +123,7 @@ async function answerAdmin(
 const faultSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('none') }),
   z.object({ kind: z.literal('slow'), delayMs: z.int().min(0).max(600_000) }),
+  z.object({ kind: z.literal('late'), delayMs: z.int().min(0).max(600_000) }),
   z.object({ kind: z.literal('error'), status: z.int().min(400).max(599) }),
   z.object({ kind: z.literal('drop') }),
 ]);
