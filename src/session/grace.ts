@@ -1,6 +1,6 @@
 import { DeadlineQueue } from './deadline-queue.ts';
 
-/** The moment after a loss in which it pays to wait, because what is lost is back within it or not soon. */
+/** The moment after a loss in which it pays to wait. It has a limit, in ms. */
 export class Grace {
   readonly #deadlines: DeadlineQueue;
   #waiting: Set<() => void> | undefined;

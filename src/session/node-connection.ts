@@ -34,8 +34,6 @@ const stallMs = 1000;
 const notPrimary: ReadonlySet<string> = new Set(['READONLY', 'LOADING', 'CLUSTERDOWN', 'MASTERDOWN']);
 /** Address and credentials may have to come from elsewhere. */
 const targetLimitMs = 10_000;
-/** A connection that the other end has closed is back within this time or not soon: so long, requests wait for it. */
-const graceMs = 100;
 /** What may be sent again when nobody knows whether it arrived. */
 const harmless: ReadonlySet<RedisArgument | undefined> = new Set(['GET', 'PING']);
 
@@ -52,7 +50,8 @@ export class NodeConnection implements RedisConnection {
   readonly #deadlines: DeadlineQueue;
   readonly #stalls = new DeadlineQueue(stallMs);
   readonly #targets = new DeadlineQueue(targetLimitMs);
-  readonly #grace = new Grace(graceMs);
+  /** While the first attempt to replace a connection that the other end has closed is under way, requests wait for it. */
+  readonly #grace: Grace;
   readonly #incident = new Incident();
   readonly #running = new Set<Promise<unknown>>();
   readonly #waiting = new Set<() => void>();
@@ -71,6 +70,7 @@ export class NodeConnection implements RedisConnection {
   constructor(options: NodeConnectionOptions) {
     this.#options = options;
     this.#deadlines = new DeadlineQueue(options.deadlineMs);
+    this.#grace = new Grace(options.deadlineMs);
   }
 
   get connected(): boolean {
