@@ -124,8 +124,12 @@ function openStore(config: Config, options: CoatcheckOptions, telemetry: Telemet
     return { store: observed(own), connected: () => true, start: async () => undefined };
   }
   const { deadlineMs, acknowledgedBy, keyPrefix } = config.store;
-  const connection = createRedisConnection({
+  const settings = {
     ...config.store,
+    onRenewalFault: (error: unknown) => telemetry.log('store.unauthenticated', { error }),
+  };
+  const connection = createRedisConnection({
+    ...settings,
     onStateChange(connected) {
       telemetry.metrics.storeUp.set(connected ? 1 : 0);
       telemetry.log(connected ? 'store.available' : 'store.unavailable');
@@ -138,7 +142,7 @@ function openStore(config: Config, options: CoatcheckOptions, telemetry: Telemet
     acknowledgedBy === 0
       ? undefined
       : new DurableConnection({
-          connection: createRedisConnection(config.store),
+          connection: createRedisConnection(settings),
           ...(acknowledgedBy !== undefined && { acknowledgedBy }),
           timeoutMs: Math.ceil(deadlineMs / 2),
           onRefused: () => telemetry.log('store.unacknowledged'),

@@ -55,8 +55,10 @@ export interface ListenConfig {
 export interface StoreConfig {
   /** `rediss://…`, `redis://…` on loopback, or `memory://` where publicUrl is loopback. Secret in part. */
   url: string;
-  /** Absolute path; read anew for each connection. Default: the password in the URL, if any. */
+  /** Absolute path; read anew for each connection, and every few seconds of one. Default: the password in the URL, if any. */
   passwordFile?: string;
+  /** In place of a password. Default: the user and password of the URL and `passwordFile`. */
+  auth?: ElasticacheIamConfig;
   /** Absolute path of authorities in PEM; read anew for each connection. Default: the system's. */
   caFile?: string;
   /** Default: false. */
@@ -70,6 +72,19 @@ export interface StoreConfig {
   /** Default: `cc:`. */
   keyPrefix: string;
   nearCache: NearCacheConfig;
+}
+
+/** Who we are to an ElastiCache that knows its users by IAM. */
+export interface ElasticacheIamConfig {
+  type: 'elasticache-iam';
+  /** Id and name of the ElastiCache user. */
+  user: string;
+  /** Name of the serverless cache, or id of the replication group. */
+  cache: string;
+  /** Such as `eu-central-1`. */
+  region: string;
+  /** Default: false. */
+  serverless: boolean;
 }
 
 /** Who knows where the primary of the session store is. */

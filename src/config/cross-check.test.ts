@@ -40,6 +40,24 @@ const bad: readonly BadRow[] = [
     input({ store: { url: 'rediss://u:canary-p@sessions.example.com', passwordFile: '/dev/null' } }),
     'store.passwordFile: given beside a password in url; expected either',
   ],
+  ...(
+    [
+      [{ url: 'rediss://apps@sessions.example.com' }, 'a user in url'],
+      [{ url: 'rediss://sessions.example.com', passwordFile: '/dev/null' }, 'passwordFile'],
+      [{ url: 'rediss://sessions.example.com', sentinel: { name: 's', nodes: ['a:1'] } }, 'sentinel'],
+    ] as const
+  ).map(
+    ([changes, seen]): BadRow => [
+      `a cloud's token and ${seen}`,
+      input({
+        store: {
+          ...changes,
+          auth: { type: 'elasticache-iam', user: 'apps', cache: 'sessions', region: 'eu-central-1' },
+        },
+      }),
+      `store.auth: given beside ${seen}; expected either`,
+    ],
+  ),
   [
     'plain text to a sentinel elsewhere',
     input({ store: { url: 'redis://[::1]', sentinel: { name: 'sessions', nodes: ['[::1]:1', 'a:1'] } } }),

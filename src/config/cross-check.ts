@@ -37,12 +37,18 @@ function* checkProcess({ publicUrl, listen, store, keys, limits }: Config): Prob
 }
 
 function* checkStore({ store }: Config): Problems {
-  const { url, cluster, sentinel, passwordFile } = store;
+  const { url, cluster, sentinel, passwordFile, auth } = store;
   if (cluster && sentinel !== undefined) {
     yield problem(['store', 'sentinel'], 'given beside cluster: true', 'either, for a cluster has none');
   }
   if (passwordFile !== undefined && new URL(url).password !== '') {
     yield problem(['store', 'passwordFile'], 'given beside a password in url', 'either');
+  }
+  if (auth !== undefined) {
+    const { username, password } = new URL(url);
+    const named = `${username}${password}` !== '' ? 'a user in url' : passwordFile && 'passwordFile';
+    if (named) yield problem(['store', 'auth'], `given beside ${named}`, 'either');
+    if (sentinel !== undefined) yield problem(['store', 'auth'], 'given beside sentinel', 'either');
   }
   for (const [index, node] of (sentinel?.nodes ?? []).entries()) {
     if (!url.startsWith('redis:') || isLoopback(`http://${node}`)) continue;

@@ -52,6 +52,26 @@ const sentinel = z.strictObject({
   ).exactOptional(),
 });
 
+const auth = z.strictObject({
+  type: about(
+    '`elasticache-iam`: a token of 15 minutes, signed for each connection as whomever the default chain of the AWS SDK finds (environment, web identity, container, instance); live connections get another every 8 to 11 hours. Needs the packages `@smithy/signature-v4` and `@aws-sdk/credential-provider-node`.',
+    choice('elasticache-iam'),
+  ),
+  user: about(
+    'The id of the ElastiCache user, which must also be its name.',
+    matching(/^(default\.)?[a-z][a-z\d-]*$/i, 'id of an ElastiCache user'),
+  ),
+  cache: about(
+    'The name of the serverless cache, or the id of the replication group; not its host.',
+    matching(/^[a-z][a-z\d]*(-[a-z\d]+)*$/i, 'name of a cache, such as sessions'),
+  ),
+  region: about(
+    'Where the cache is.',
+    matching(/^[a-z]{2,5}(-[a-z]+)+-\d{1,2}$/, 'AWS region, such as eu-central-1'),
+  ),
+  serverless: about('Whether the cache is a serverless one.', flag()).prefault(false),
+});
+
 /** `store` */
 export const store: z.ZodType<Config['store']> = z
   .strictObject({
@@ -60,9 +80,10 @@ export const store: z.ZodType<Config['store']> = z
       text({ form: 'rediss:// URL', secret: 'credentials' }, storeAddressFault),
     ),
     passwordFile: about(
-      'A file that holds the password, in place of one in `url`. It is read anew for each connection, so a password can change without a restart: let the store take both, replace the file, then drop the old one.',
+      'A file that holds the password, in place of one in `url`. It is read anew for each connection and every few seconds, so a password can change without a restart: let the store take both, replace the file, wait a moment, then drop the old one.',
       filePath(),
     ).exactOptional(),
+    auth: about('Who we are where users are known otherwise than by a password.', auth).exactOptional(),
     caFile: about(
       'Certificate authorities (PEM) to trust in place of the system’s. Read anew for each connection. The host name is always verified.',
       filePath(),

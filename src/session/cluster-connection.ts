@@ -1,5 +1,7 @@
 import { CoatcheckError } from '../errors.ts';
+import type { CredentialRenewal } from './credential-renewal.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
+import { Incident } from './incident.ts';
 import { NodeConnection, type NodeConnectionOptions } from './node-connection.ts';
 import { errorReply, type KeyWatch, type Redis, type RedisConnection } from './redis.ts';
 import { siblingAddress } from './redis-address.ts';
@@ -19,6 +21,8 @@ export interface ClusterConnectionOptions {
   readonly target: () => Promise<RedisTarget>;
   /** Time limit of every operation, in ms, redirections included. */
   readonly deadlineMs: number;
+  /** How a live connection gets new credentials. Default: it needs none. */
+  readonly renewal?: CredentialRenewal;
   /** Told when all slots can be reached, and when some no longer can. */
   readonly onStateChange?: (connected: boolean) => void;
   /** Told when it is known whether the nodes tell of changes, and when that differs. */
@@ -27,8 +31,6 @@ export interface ClusterConnectionOptions {
 
 /** A cluster that says nothing may still have changed: a primary that was demoted in peace, for one. */
 const reviewIntervalMs = 15_000;
-/** Discoveries within this time of each other are one incident, and are spaced out. */
-const incidentMs = 5000;
 /** The first connection may take longer than any command. */
 const seedDeadlineMs = 1000;
 
@@ -46,6 +48,7 @@ export class ClusterConnection implements RedisConnection {
   readonly #deadlines: DeadlineQueue;
   readonly #members = new Map<string, Member>();
   readonly #waiting = new Set<() => void>();
+  readonly #incident = new Incident();
   #owners: (ClusterNode | undefined)[] = [];
   #watch: KeyWatch | undefined;
   #connected = false;
@@ -54,8 +57,6 @@ export class ClusterConnection implements RedisConnection {
   #discovering: Promise<void> | undefined;
   #next: NodeJS.Timeout | undefined;
   #nextIsSoon = false;
-  #attempts = 0;
-  #attemptedAtMs = Number.NEGATIVE_INFINITY;
   #lastFault: unknown;
 
   constructor(options: ClusterConnectionOptions) {
@@ -166,6 +167,7 @@ export class ClusterConnection implements RedisConnection {
         return { ...target, ...siblingAddress(target, node.host, node.port) };
       },
       deadlineMs: this.#options.deadlineMs,
+      ...(this.#options.renewal && { renewal: this.#options.renewal }),
       // A node that refuses is no reason to drop its connection: it still tells of changes.
       wrongNode: new Set(),
       onStateChange: (connected) => this.#onMemberChange(name, connected),
@@ -187,11 +189,8 @@ export class ClusterConnection implements RedisConnection {
   /** Within a moment, however many ask; sooner or later by how often that was needed of late. */
   #discoverSoon(): void {
     if (this.#closed || this.#discovering !== undefined || this.#nextIsSoon) return;
-    const nowMs = performance.now();
-    if (nowMs - this.#attemptedAtMs > incidentMs) this.#attempts = 0;
-    this.#attemptedAtMs = nowMs;
     this.#nextIsSoon = true;
-    this.#discoverAfter(retryDelayMs(this.#attempts++));
+    this.#discoverAfter(retryDelayMs(this.#incident.next()));
   }
 
   #discoverAfter(delayMs: number): void {

@@ -1,6 +1,9 @@
 import { ErrorReply, type RedisArgument } from '@redis/client';
 import { CoatcheckError } from '../errors.ts';
+import { type CredentialRenewal, startRenewal } from './credential-renewal.ts';
 import { type Deadline, DeadlineQueue } from './deadline-queue.ts';
+import { Grace } from './grace.ts';
+import { Incident } from './incident.ts';
 import { type KeyWatch, type Redis, type RedisConnection, replyCode } from './redis.ts';
 import { newClient, type RedisClient, type RedisTarget, retryDelayMs } from './redis-client.ts';
 
@@ -12,7 +15,9 @@ export interface NodeConnectionOptions {
   readonly target: () => Promise<RedisTarget>;
   /** Time limit of every command, in ms. */
   readonly deadlineMs: number;
-  /** Whether only a primary will do (`ROLE`), for what `target` was told may be out of date. */
+  /** How a live connection gets new credentials. Default: it needs none. */
+  readonly renewal?: CredentialRenewal;
+  /** Whether only a primary will do (`HELLO` tells), for what `target` was told, or the name it gave, may be out of date. */
   readonly primaryOnly?: boolean;
   /** Replies after which the address is looked up again. Default: those of a node that is not, or no longer, the one to ask. */
   readonly wrongNode?: ReadonlySet<string>;
@@ -27,13 +32,16 @@ const pingIntervalMs = 1000;
 /** The oldest command in flight, or a handshake, of this age means that the other end is gone: TCP alone would not notice. */
 const stallMs = 1000;
 const notPrimary: ReadonlySet<string> = new Set(['READONLY', 'LOADING', 'CLUSTERDOWN', 'MASTERDOWN']);
-/** Failures within this time of each other are one incident, and are spaced out. */
-const incidentMs = 5000;
+/** Address and credentials may have to come from elsewhere. */
+const targetLimitMs = 10_000;
+/** What may be sent again when nobody knows whether it arrived. */
+const harmless: ReadonlySet<RedisArgument | undefined> = new Set(['GET', 'PING']);
 
 /** A client of the library, with what we know about it. */
 interface Link extends Redis {
   readonly client: RedisClient;
   handshake: Deadline | undefined;
+  stopRenewal: (() => void) | undefined;
 }
 
 /** The connection to one node, or to whichever node `target` names at the time. */
@@ -41,14 +49,18 @@ export class NodeConnection implements RedisConnection {
   readonly #options: NodeConnectionOptions;
   readonly #deadlines: DeadlineQueue;
   readonly #stalls = new DeadlineQueue(stallMs);
+  readonly #targets = new DeadlineQueue(targetLimitMs);
+  /** While the first attempt to replace a connection that the other end has closed is under way, requests wait for it. */
+  readonly #grace: Grace;
+  readonly #incident = new Incident();
   readonly #running = new Set<Promise<unknown>>();
   readonly #waiting = new Set<() => void>();
+  /** Faults of harmless commands that were under way when the connection was lost. */
+  readonly #repeatable = new WeakSet<object>();
   #link: Link | undefined;
   #connected = false;
   #closed = false;
   #reopening: NodeJS.Timeout | undefined;
-  #failures = 0;
-  #failedAtMs = Number.NEGATIVE_INFINITY;
   #lastError: unknown;
   /** What the server has said to `CLIENT TRACKING`; asked anew where a tracked handshake fails. */
   #canTrack: boolean | undefined;
@@ -58,6 +70,7 @@ export class NodeConnection implements RedisConnection {
   constructor(options: NodeConnectionOptions) {
     this.#options = options;
     this.#deadlines = new DeadlineQueue(options.deadlineMs);
+    this.#grace = new Grace(options.deadlineMs);
   }
 
   get connected(): boolean {
@@ -86,14 +99,30 @@ export class NodeConnection implements RedisConnection {
   }
 
   run<Result>(_key: string | undefined, use: (redis: Redis) => Promise<Result>): Promise<Result> {
-    if (!this.#link || !this.#connected || this.#closed) {
-      return Promise.reject(this.#fault('not connected', this.#lastError));
-    }
-    const running = this.#withinDeadline(use(this.#link));
+    const running = this.#withinDeadline(this.#lend(use)).finally(() => this.#running.delete(running));
     this.#running.add(running);
-    const done = (): boolean => this.#running.delete(running);
-    running.then(done, done);
     return running;
+  }
+
+  async #lend<Result>(use: (redis: Redis) => Promise<Result>): Promise<Result> {
+    const link = this.#live() ?? (await this.#liveSoon());
+    try {
+      return await use(link);
+    } catch (fault) {
+      if (!this.#repeatable.has(Object(fault))) throw fault;
+      return use(this.#live() ?? (await this.#liveSoon()));
+    }
+  }
+
+  #live(): Link | undefined {
+    return this.#connected && !this.#closed ? this.#link : undefined;
+  }
+
+  async #liveSoon(): Promise<Link> {
+    await this.#grace.passed();
+    const link = this.#live();
+    if (link !== undefined) return link;
+    throw this.#fault('not connected', this.#lastError);
   }
 
   /** Gives the connection up and asks `target` anew. */
@@ -103,6 +132,7 @@ export class NodeConnection implements RedisConnection {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#grace.end();
     await Promise.allSettled(this.#running);
     clearTimeout(this.#reopening);
     clearInterval(this.#ping);
@@ -111,7 +141,9 @@ export class NodeConnection implements RedisConnection {
 
   async #open(): Promise<void> {
     try {
-      const target = await this.#options.target();
+      const target = await this.#targets.within(this.#options.target(), () =>
+        this.#fault(`address and credentials did not come within ${targetLimitMs} ms`),
+      );
       if (!this.#closed) this.#connect(target);
     } catch (error) {
       this.#lastError = error;
@@ -124,6 +156,7 @@ export class NodeConnection implements RedisConnection {
     const link: Link = {
       client,
       handshake: undefined,
+      stopRenewal: undefined,
       send: (command) => this.#send(link, command),
       discard: () => this.#discard(link),
     };
@@ -144,7 +177,7 @@ export class NodeConnection implements RedisConnection {
   }
 
   async #onReady(link: Link, target: RedisTarget): Promise<void> {
-    if (this.#options.primaryOnly === true && !(await this.#isPrimary(link))) return this.#discard(link);
+    if (!(await this.#isWanted(link))) return this.#discard(link, false);
     if (this.#watch !== undefined && this.#canTrack === undefined && (await this.#askTracking(link))) {
       link.handshake?.settle();
       link.client.destroy();
@@ -152,14 +185,18 @@ export class NodeConnection implements RedisConnection {
     }
     link.handshake?.settle();
     if (link !== this.#link) return;
+    const { renewal } = this.#options;
+    link.stopRenewal = renewal && startRenewal(renewal, { shown: target, redis: link });
     this.#setConnected(true);
-    if (this.tracking) this.#ping ??= setInterval(() => this.#check(), pingIntervalMs).unref();
+    if (this.tracking) this.#ping ??= setInterval(() => void this.#check(), pingIntervalMs).unref();
   }
 
-  async #isPrimary(link: Link): Promise<boolean> {
+  /** Whether the other end answers, and is not a replica where only a primary will do. */
+  async #isWanted(link: Link): Promise<boolean> {
     try {
-      const role = await link.client.sendCommand(['ROLE']);
-      if (Array.isArray(role) && String(role[0]) === 'master') return true;
+      const hello = await this.#send(link, ['HELLO']);
+      const isReplica = /replica|slave/.test(String(Object(hello).role));
+      if (!isReplica || this.#options.primaryOnly !== true) return true;
       this.#lastError = this.#fault('it is not the primary');
     } catch (error) {
       this.#lastError = error;
@@ -180,10 +217,10 @@ export class NodeConnection implements RedisConnection {
     return this.#canTrack && link === this.#link;
   }
 
-  /** A connection that no longer answers no longer tells of changes either; the watch on its replies gives it up. */
-  #check(): void {
-    const link = this.#link;
-    if (link !== undefined && this.#connected) this.#send(link, ['PING']).catch(() => undefined);
+  /** Who no longer answers no longer tells of changes either, and who was demoted in peace says so only when asked. */
+  async #check(): Promise<void> {
+    const link = this.#live();
+    if (link !== undefined && !(await this.#isWanted(link))) this.#discard(link);
   }
 
   #onError(link: Link, error: unknown): void {
@@ -191,9 +228,7 @@ export class NodeConnection implements RedisConnection {
     this.#lastError = error;
     if (error instanceof ErrorReply) this.#canTrack = undefined;
     // An error on a socket that stays up means a reply that nobody asked for.
-    const stillUp = link.client.isReady;
-    this.#abandon();
-    this.#reopen(stillUp);
+    this.#discard(link, link.client.isReady);
   }
 
   async #send(link: Link, command: readonly RedisArgument[]): Promise<unknown> {
@@ -203,16 +238,19 @@ export class NodeConnection implements RedisConnection {
     } catch (error) {
       const code = replyCode(error);
       if (code !== undefined && (this.#options.wrongNode ?? notPrimary).has(code)) this.#discard(link);
-      throw this.#fault(code === undefined ? 'the connection was lost' : `it answered ${code}`, error);
+      const what = code === undefined ? 'the connection was lost' : `it answered ${code}`;
+      const fault = this.#fault(what, error);
+      if (code === undefined && harmless.has(command[0])) this.#repeatable.add(fault);
+      throw fault;
     } finally {
       stall.settle();
     }
   }
 
-  #discard(link: Link): void {
+  #discard(link: Link, atOnce = true): void {
     if (link !== this.#link || this.#closed) return;
     this.#abandon();
-    this.#reopen(true);
+    this.#reopen(atOnce);
   }
 
   #abandon(): void {
@@ -220,17 +258,17 @@ export class NodeConnection implements RedisConnection {
     this.#link = undefined;
     this.#setConnected(false);
     link?.handshake?.settle();
+    link?.stopRenewal?.();
     link?.client.destroy();
   }
 
-  /** `atOnce` for the first failure of an incident, where the other end need not be away. */
+  /** `atOnce` where it was we who gave up: for the first failure of an incident, the other end need not be away. */
   #reopen(atOnce: boolean): void {
     if (this.#closed) return;
-    const nowMs = performance.now();
-    if (nowMs - this.#failedAtMs > incidentMs) this.#failures = 0;
-    this.#failedAtMs = nowMs;
-    const delayMs = atOnce && this.#failures === 0 ? 0 : retryDelayMs(this.#failures);
-    this.#failures += 1;
+    const failures = this.#incident.next();
+    if (failures === 0 && !atOnce) this.#grace.begin();
+    else this.#grace.end();
+    const delayMs = failures > 0 ? retryDelayMs(failures) : atOnce ? 0 : 30 * Math.random();
     clearTimeout(this.#reopening);
     this.#reopening = setTimeout(() => void this.#open(), delayMs);
   }
@@ -241,6 +279,7 @@ export class NodeConnection implements RedisConnection {
     if (connected) {
       for (const resolve of this.#waiting) resolve();
       this.#waiting.clear();
+      this.#grace.end();
     }
     if (!connected) this.#watch?.onLost();
     this.#options.onStateChange?.(connected);

@@ -8,7 +8,7 @@ import { inspect } from 'node:util';
 import { createClient } from '@redis/client';
 import { afterEach, describe, expect, test } from 'vitest';
 import { freePort } from '../../demo/free-ports.ts';
-import { type RedisServer, startRedisServer } from '../../test/redis-server.ts';
+import { ask, type RedisServer, startRedisServer } from '../../test/redis-server.ts';
 import { newSessionId } from '../../test/store-contract.ts';
 import { CoatcheckError } from '../errors.ts';
 import {
@@ -37,10 +37,11 @@ interface Opened {
   readonly states: boolean[];
 }
 
-async function open(options: RedisConnectionOptions): Promise<Opened> {
+async function open(options: RedisConnectionOptions, watching = false): Promise<Opened> {
   const states: boolean[] = [];
   const connection = createRedisConnection({ ...options, onStateChange: (state) => states.push(state) });
   const store = createRedisStore({ connection });
+  if (watching) connection.watch({ onInvalidate: () => undefined, onLost: () => undefined });
   cleanUp.push(() => store.close());
   await connection.start();
   return { store, connection, states };
@@ -153,25 +154,38 @@ describe('S-070 when the server', () => {
     expect(connections).toBe(2);
   });
 
-  test('has become a read-only replica, writes fail and recover with its promotion', async () => {
-    const primary = await serve();
-    const replica = await serve('--replicaof', `127.0.0.1 ${primary.port}`);
-    const admin = await createClient({ url: replica.url }).connect();
-    cleanUp.push(async () => admin.destroy());
-    const { store, connection, states } = await open({ url: replica.url });
+  test('becomes a read-only replica, writes fail, it is not taken again, and all recovers with its promotion', async () => {
+    const [server, primary] = [await serve(), await serve()];
+    const { store, states } = await open({ url: server.url });
+    await ask(server, 'REPLICAOF', '127.0.0.1', String(primary.port));
     expect(await faultWithin(500, () => store.create(newSessionId(), record()))).toMatchObject({
       ...unavailable,
       message: expect.stringContaining('READONLY'),
     });
-    await expect.poll(() => states, recovery).toEqual([true, false, true]);
-    await connection.whenConnected();
-    const id = newSessionId();
-    await expect(store.lock(id, 'owner', 1000)).rejects.toMatchObject(unavailable);
-    await admin.sendCommand(['REPLICAOF', 'NO', 'ONE']);
+    await expect
+      .poll(() => store.ping().catch((fault) => fault.cause?.message), recovery)
+      .toContain('it is not the primary');
+    expect(states).toEqual([true, false]);
+    await ask(server, 'REPLICAOF', 'NO', 'ONE');
     await expect
       .poll(() => store.create(newSessionId(), record()).catch(() => undefined), recovery)
       .toBe(true);
-    await store.lock(id, 'owner', 1000);
+    expect(states).toEqual([true, false, true]);
+  });
+
+  test('becomes a replica while nobody writes, its connection is given up all the same', async () => {
+    const [server, primary] = [await serve(), await serve()];
+    const { connection } = await open({ url: server.url }, true);
+    await expect.poll(() => connection.tracking, recovery).toBe(true);
+    await ask(server, 'REPLICAOF', '127.0.0.1', String(primary.port));
+    await expect.poll(() => connection.connected, recovery).toBe(false);
+  });
+
+  test('is a replica, it is refused, unless any node will do', async () => {
+    const primary = await serve();
+    const replica = await serve('--replicaof', `127.0.0.1 ${primary.port}`);
+    expect((await open({ url: replica.url })).states).toEqual([]);
+    expect((await open({ url: replica.url, primaryOnly: false })).states).toEqual([true]);
   });
 
   test('refuses one command, the others go on', async () => {

@@ -32,8 +32,9 @@ export interface RedisConnection {
   whenConnected(): Promise<void>;
   /**
    * Lends a connection to `use`, within the deadline. `key` is the one key that is touched, by which a cluster is routed;
-   * where the cluster sends it elsewhere, `use` is called once more. Throws `store_unavailable`: at once when there is no
-   * connection.
+   * where the cluster sends it elsewhere, `use` is called once more; likewise where the connection is lost under a command
+   * that changes nothing. Throws `store_unavailable`: at once when there is no connection, unless the other end has closed
+   * it just now and another is being made.
    */
   run<Result>(key: string | undefined, use: (redis: Redis) => Promise<Result>): Promise<Result>;
   /** Waits for what is in flight (at most the deadline), then disconnects for good. */

@@ -16,7 +16,7 @@ export interface SentinelOptions {
 
 /** Options of {@link SentinelConnection}: what is said of the node holds for whichever is the primary. */
 export interface SentinelConnectionOptions
-  extends Pick<NodeConnectionOptions, 'onStateChange' | 'onTracking'> {
+  extends Pick<NodeConnectionOptions, 'onStateChange' | 'onTracking' | 'renewal'> {
   readonly sentinel: SentinelOptions;
   /** How to come in; its host is replaced. */
   readonly target: () => Promise<RedisTarget>;
@@ -28,7 +28,7 @@ const answerTimeoutMs = 500;
 /** How often they are asked whether it is still the one: a primary demoted in peace takes writes for seconds, and loses them. */
 const reviewIntervalMs = 1000;
 
-/** The connection to the primary that most sentinels name, and which says itself (`ROLE`) that it is one. */
+/** The connection to the primary that most sentinels name, and which does not say itself that it is a replica. */
 export class SentinelConnection implements RedisConnection {
   readonly #options: SentinelConnectionOptions;
   readonly #sentinels: readonly NodeConnection[];
@@ -38,7 +38,7 @@ export class SentinelConnection implements RedisConnection {
 
   constructor(options: SentinelConnectionOptions) {
     this.#options = options;
-    const { sentinel, target, deadlineMs, onStateChange, onTracking } = options;
+    const { sentinel, target, deadlineMs, onStateChange, onTracking, renewal } = options;
     this.#sentinels = sentinel.nodes.map((node) => sentinelConnection(node, options));
     this.#primary = new NodeConnection({
       name: `${sentinel.name} (named by sentinels)`,
@@ -52,6 +52,7 @@ export class SentinelConnection implements RedisConnection {
       primaryOnly: true,
       ...(onStateChange && { onStateChange }),
       ...(onTracking && { onTracking }),
+      ...(renewal && { renewal }),
     });
   }
 
