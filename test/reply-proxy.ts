@@ -58,16 +58,27 @@ export async function startReplyProxy(port: number): Promise<ReplyProxy> {
   return proxy;
 }
 
-function mangler(fault: () => ReplyFault): (bytes: Buffer) => Buffer {
+/** Cuts a stream of bytes into whole replies; what is incomplete waits for the rest. */
+export function replySplitter(): (bytes: Buffer) => Buffer[] {
   let pending: Buffer = Buffer.alloc(0);
+  return (bytes) => {
+    pending = pending.length === 0 ? bytes : Buffer.concat([pending, bytes]);
+    const replies: Buffer[] = [];
+    for (let end = replyEnd(pending, 0); end !== undefined; end = replyEnd(pending, 0)) {
+      replies.push(pending.subarray(0, end));
+      pending = pending.subarray(end);
+    }
+    return replies;
+  };
+}
+
+function mangler(fault: () => ReplyFault): (bytes: Buffer) => Buffer {
+  const split = replySplitter();
   let held: Buffer[] = [];
   let seen = 0;
   return (bytes) => {
-    pending = Buffer.concat([pending, bytes]);
     const out: Buffer[] = [];
-    for (let end = replyEnd(pending, 0); end !== undefined; end = replyEnd(pending, 0)) {
-      const reply = pending.subarray(0, end);
-      pending = pending.subarray(end);
+    for (const reply of split(bytes)) {
       const what = seen++ < handshakeReplies ? 'pass' : fault();
       if (what === 'hold') {
         held.push(reply);
