@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 
-/** What becomes of one reply. A held one follows the next. */
-export type ReplyFault = 'pass' | 'duplicate' | 'hold';
+/** What becomes of one reply. A held one follows the next; bytes take its place. */
+export type ReplyFault = 'pass' | 'duplicate' | 'hold' | Buffer;
 
 /** A running proxy. */
 export interface ReplyProxy {
@@ -84,7 +84,9 @@ function mangler(fault: () => ReplyFault): (bytes: Buffer) => Buffer {
         held.push(reply);
         continue;
       }
-      out.push(reply, ...(what === 'duplicate' ? [reply] : []), ...held);
+      if (Buffer.isBuffer(what)) out.push(what);
+      else out.push(reply, ...(what === 'duplicate' ? [reply] : []));
+      out.push(...held);
       held = [];
     }
     return Buffer.concat(out);

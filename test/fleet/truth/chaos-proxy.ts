@@ -16,7 +16,8 @@ export interface ChaosProxy {
   readonly noticedAfterMs: readonly number[];
   /** Connections on which a reply has come twice, and which are still in use. */
   readonly unnoticed: number;
-  begin(weather: WeatherKind): void;
+  /** With `delayMs` every connection has that delay, both ways; otherwise each one of its own. */
+  begin(weather: WeatherKind, delayMs?: number): void;
   /** The end of the weather: what was held back passes. */
   calm(): void;
   close(): Promise<void>;
@@ -152,11 +153,13 @@ export async function startChaosProxy(port: number, random: () => number): Promi
   let weather: WeatherKind | undefined;
   let cutting: NodeJS.Timeout | undefined;
   let total = 0;
+  let fixedDelayMs: number | undefined;
+  const delayMs = (): number => fixedDelayMs ?? (chance(0.5) ? random() * mostDelayMs : 0);
   const expose = (connection: Connection): void => {
     connection.weather = weather;
     if (weather === 'delay') {
-      connection.toServer.delayMs = chance(0.5) ? random() * mostDelayMs : 0;
-      connection.toClient.delayMs = chance(0.5) ? random() * mostDelayMs : 0;
+      connection.toServer.delayMs = delayMs();
+      connection.toClient.delayMs = delayMs();
     }
     if (weather === 'blackhole' && chance(0.7)) {
       // Both ways, or only one of them.
@@ -187,8 +190,9 @@ export async function startChaosProxy(port: number, random: () => number): Promi
     get unnoticed() {
       return [...connections].filter(({ misledAtMs }) => misledAtMs !== undefined).length;
     },
-    begin(next) {
+    begin(next, everyDelayMs) {
       weather = next;
+      fixedDelayMs = everyDelayMs;
       counts[next] += 1;
       const cut = (): void => {
         for (const connection of connections) if (chance(0.3)) connection.cut();

@@ -76,6 +76,12 @@ export class Conditions {
     );
   }
 
+  /** What there was meanwhile, for who reads of a lie. */
+  describe({ startMs, endMs }: Pick<Span, 'startMs' | 'endMs'>): string {
+    const near = this.#disturbances.filter((one) => one.startMs <= endMs && startMs <= one.endMs);
+    return near.map((one) => `${one.kind} ${one.startMs.toFixed(0)}–${one.endMs.toFixed(0)}`).join(', ');
+  }
+
   /** How late a replica may know of a change, and the weather that excuses it. */
   excuse(
     replica: number,
@@ -84,10 +90,9 @@ export class Conditions {
   ): { readonly weather: WeatherKind | 'fair'; readonly ms: number } {
     let weather: WeatherKind | 'fair' = 'fair';
     for (const one of this.#disturbances) {
-      // What was swallowed is never told, so it matters when the change was; else whether anything was in the way since.
-      const untilMs = one.kind === 'deaf' ? change.knownMs : askedMs;
-      const lastedMs = one.endMs + (one.kind === 'mix' ? mixedForMs : 0);
-      if (one.startMs > untilMs || lastedMs < change.begunMs) continue;
+      // Redis tells of a key once, until it is read again: where that was swallowed, later changes are not told either.
+      const shadowMs = one.kind === 'deaf' ? this.#bounds.deaf : one.kind === 'mix' ? mixedForMs : 0;
+      if (one.startMs > askedMs || one.endMs + shadowMs < change.begunMs) continue;
       if (weather === 'fair' || this.#bounds[one.kind] > this.#bounds[weather]) weather = one.kind;
     }
     const stalledMs = this.#stalledWithin({ replica, startMs: change.knownMs, endMs: askedMs });

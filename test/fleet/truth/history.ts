@@ -212,7 +212,9 @@ class Judge {
 
   #lie(what: string, { kind, replica, startMs, endMs, answer }: SessionEvent): void {
     const span: Span = { replica, startMs, endMs };
-    const lie = { session: this.#session, what, kind, ...span, answer: { ...answer, ticket: undefined } };
+    const weather = this.#conditions.describe({ startMs: startMs - 5000, endMs });
+    const seen = { ...answer, ticket: undefined };
+    const lie = { session: this.#session, what, kind, ...span, answer: seen, weather };
     this.#lies.push(JSON.stringify(lie));
   }
 }
