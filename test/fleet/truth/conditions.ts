@@ -27,6 +27,18 @@ export interface Change {
   readonly knownMs: number;
 }
 
+/** Who asked, and when. */
+type Asked = Pick<Span, 'replica' | 'startMs'>;
+
+/** How late is not too late. */
+export interface Excuse {
+  readonly weather: WeatherKind | 'fair';
+  readonly ms: number;
+}
+
+/** No replica: only what stalls everyone counts. */
+const nobody = -1;
+
 /** Under what conditions a trial took place: what the judge may excuse. */
 export class Conditions {
   readonly #bounds: StalenessBounds;
@@ -82,21 +94,29 @@ export class Conditions {
     return near.map((one) => `${one.kind} ${one.startMs.toFixed(0)}–${one.endMs.toFixed(0)}`).join(', ');
   }
 
-  /** How late a replica may know of a change, and the weather that excuses it. */
-  excuse(
-    replica: number,
-    change: Change,
-    askedMs: number,
-  ): { readonly weather: WeatherKind | 'fair'; readonly ms: number } {
+  /**
+   * How late a replica may know of a change, and the weather that excuses it.
+   *
+   * @param changes all that anybody may have changed about the session
+   */
+  excuse(asked: Asked, change: Change, changes: readonly Change[]): Excuse {
+    const { replica, startMs: askedMs } = asked;
     let weather: WeatherKind | 'fair' = 'fair';
     for (const one of this.#disturbances) {
       // Redis tells of a key once, until it is read again: where that was swallowed, later changes are not told either.
       const shadowMs = one.kind === 'deaf' ? this.#bounds.deaf : one.kind === 'mix' ? mixedForMs : 0;
       if (one.startMs > askedMs || one.endMs + shadowMs < change.begunMs) continue;
+      if (one.kind === 'deaf' && !changes.some((each) => this.#toldWithin(each, one))) continue;
       if (weather === 'fair' || this.#bounds[one.kind] > this.#bounds[weather]) weather = one.kind;
     }
     const stalledMs = this.#stalledWithin({ replica, startMs: change.knownMs, endMs: askedMs });
     return { weather, ms: this.#bounds[weather] + workOff * stalledMs };
+  }
+
+  /** Whether the server may have told of a change while it could not be heard. */
+  #toldWithin({ begunMs, knownMs }: Change, { startMs, endMs }: Disturbance): boolean {
+    const span = { replica: nobody, startMs: knownMs, endMs: startMs };
+    return begunMs <= endMs && startMs <= knownMs + this.#bounds.fair + workOff * this.#stalledWithin(span);
   }
 
   #stalledWithin({ replica, startMs, endMs }: Span): number {

@@ -47,7 +47,7 @@ const read = (startMs: number, answer: Answer<'read'>): SessionEvent => ({
 const destroy = (startMs: number, kind: 'ended' | 'over' | 'fault' = 'ended'): SessionEvent => ({
   kind: 'destroy',
   ...at(startMs),
-  answer: { kind },
+  answer: kind === 'fault' ? { kind, code: 'store_unavailable' } : { kind },
 });
 const extend = (startMs: number, idleDeadlineMs: number): SessionEvent => ({
   kind: 'extend',
@@ -74,11 +74,11 @@ describe('a true history has no lies', () => {
     ['ended, and known elsewhere in time', [created, destroy(10), load(110, sighting(1)), load(112, none)]],
     [
       'a replacement of unknown outcome that was made',
-      [created, replace(10, 2, { kind: 'fault' }), read(900, sighting(2))],
+      [created, replace(10, 2, { kind: 'fault', code: 'store_unavailable' }), read(900, sighting(2))],
     ],
     [
       'a replacement of unknown outcome that was not',
-      [created, replace(10, 2, { kind: 'fault' }), read(900, sighting(1))],
+      [created, replace(10, 2, { kind: 'fault', code: 'store_unavailable' }), read(900, sighting(1))],
     ],
     [
       'an end of unknown outcome that came late',
@@ -120,7 +120,12 @@ describe('a lie is found:', () => {
     [
       'a reader that goes back in time',
       /generation 1/,
-      [created, replace(10, 2, { kind: 'fault' }), read(20, sighting(2)), read(30, sighting(1))],
+      [
+        created,
+        replace(10, 2, { kind: 'fault', code: 'store_unavailable' }),
+        read(20, sighting(2)),
+        read(30, sighting(1)),
+      ],
     ],
     ['an ended session, at the store', /after its end/, [created, destroy(10), read(12, sighting(1))]],
     ['an ended session, in memory too long', /after its end/, [created, destroy(10), load(112, sighting(1))]],
@@ -143,6 +148,7 @@ describe('a lie is found:', () => {
       /could not be read/,
       [created, read(10, { kind: 'none', why: 'unreadable' })],
     ],
+    ['a fault that the store has not', /no reason/, [created, read(10, { kind: 'fault', code: 'internal' })]],
     ['a lost extension', /lost an extension/, [created, extend(10, 2000), read(20, sighting(1))]],
     ['the session of another', /of another/, [created, read(10, sighting(1, { subject: 'person-8' }))]],
     ['a write of another', /never made/, [created, read(10, sighting(1, { write: 'w9' }))]],

@@ -1,6 +1,5 @@
-import type { Change, Conditions } from './conditions.ts';
+import type { Change, Conditions, Excuse } from './conditions.ts';
 import { type SessionEvent, type Span, subjectOf, type Version } from './operation.ts';
-import type { WeatherKind } from './weather.ts';
 
 /** All that was done to one session, in any order. */
 export interface SessionHistory {
@@ -8,11 +7,8 @@ export interface SessionHistory {
   readonly events: readonly SessionEvent[];
 }
 
-/** A load that told what was so no more; excused, or a lie. */
-export interface Staleness {
-  readonly weather: WeatherKind | 'fair';
-  readonly ms: number;
-}
+/** How late a load was that told what was so no more; excused, or a lie. */
+export type Staleness = Excuse;
 
 /** What the judge found. */
 export interface Verdict {
@@ -44,6 +40,8 @@ class Judge {
   readonly #writes = new Map<string, Of<'create' | 'replace'>>();
   /** What happened while replies were in order. */
   readonly #unmixed = new Set<SessionEvent>();
+  /** What anybody may have changed. */
+  readonly #changes: readonly Change[];
   readonly #ends: readonly Of<'destroy'>[];
   readonly #extensions: readonly Of<'extend'>[];
   /** Which write made each generation. */
@@ -64,6 +62,12 @@ class Judge {
       if (event.kind === 'create' || event.kind === 'replace') this.#writes.set(event.write, event);
       if (!this.#conditions.mixed(event)) this.#unmixed.add(event);
     }
+    this.#changes = events
+      .filter(({ kind }) => kind !== 'load' && kind !== 'read')
+      .map(({ startMs, endMs, answer }) => ({
+        begunMs: startMs,
+        knownMs: answer.kind === 'fault' ? never : endMs,
+      }));
     this.#ends = events.filter((event) => event.kind === 'destroy');
     this.#extensions = events
       .filter((event) => event.kind === 'extend')
@@ -140,6 +144,12 @@ class Judge {
   #checkEnd(): void {
     const firstMs = Math.min(...this.#ends.map(({ startMs }) => startMs));
     for (const event of this.#events) {
+      if (
+        event.answer.kind === 'fault' &&
+        event.answer.code !== 'store_unavailable' &&
+        this.#unmixed.has(event)
+      )
+        this.#lie('failed for no reason of the store', event);
       if (isUnreadable(event) && this.#isSure(event)) this.#lie('could not be read', event);
       if (this.#isSure(event) && tellsOfEnd(event) && event.endMs < firstMs)
         this.#lie('was refused while it lived', event);
@@ -163,7 +173,7 @@ class Judge {
   #checkSince(what: string, change: Change | undefined, event: SessionEvent): void {
     if (change === undefined || event.startMs <= change.knownMs) return;
     const ms = event.startMs - change.knownMs;
-    const excuse = this.#conditions.excuse(event.replica, change, event.startMs);
+    const excuse = this.#conditions.excuse(event, change, this.#changes);
     const excused = event.kind === 'load' || !this.#unmixed.has(event);
     if (event.kind === 'load') this.#staleness.push({ weather: excuse.weather, ms });
     if (!excused || ms > excuse.ms) {

@@ -1,5 +1,7 @@
 /** What a trial asks of its replicas and what they tell. Plain values: they travel between processes. */
 
+import type { ErrorCode } from '../../../src/errors.ts';
+
 /** One shape for several kinds. */
 type Each<Kind extends string, Rest> = Kind extends string ? { readonly kind: Kind } & Rest : never;
 
@@ -55,6 +57,7 @@ export interface Sighting extends Version {
 /** The store did not answer, or not in time: whatever was asked may have happened, may yet, or may never. */
 export interface Fault {
   readonly kind: 'fault';
+  readonly code: ErrorCode;
 }
 
 /** What happened to one session. */

@@ -43,7 +43,6 @@ const absoluteTimeoutMs = 12 * idleTimeoutMs;
 const lockTtlMs = 250;
 /** What of a lock's time is not relied on: Redis measures it by another clock. */
 const lockMarginMs = 20;
-const fault: Fault = { kind: 'fault' };
 
 type On<Kind extends Operation['kind']> = Extract<Operation, { kind: Kind }>;
 type Event<Kind extends SessionEvent['kind']> = Extract<SessionEvent, { kind: Kind }>;
@@ -230,9 +229,12 @@ export class Replica {
       const answer = await work();
       return [answer, { startMs, endMs: nowMs() }];
     } catch (error) {
-      if (!CoatcheckError.is(error) || error.code !== 'store_unavailable') throw error;
+      if (!CoatcheckError.is(error)) throw error;
       this.faults += 1;
-      return [fault, { startMs, endMs: nowMs() }];
+      return [
+        { kind: 'fault', code: error.code },
+        { startMs, endMs: nowMs() },
+      ];
     }
   }
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { Sabotage } from './sabotage.ts';
 import { runTrial } from './trial.ts';
 
-test('30,000 random operations of four replicas through a faulty network: not one lie', async () => {
+test('S-051 S-052 S-053 S-064 30,000 random operations of four replicas through a faulty network: not one lie', async () => {
   const { lies, operations, sessions, weather, misled, ...rest } = await runTrial({
     seed: 15,
     operations: 30_000,
