@@ -117,7 +117,7 @@ export class SessionManager {
       });
     }
     const previous = login.previousTicket === undefined ? undefined : readTicket(login.previousTicket);
-    if (previous !== undefined && (await store.destroy(previous.sessionId))) {
+    if (previous !== undefined && (await this.#end(previous.sessionId))) {
       // Where the person changed, the old entry stays in the other index until it expires; it leads to nothing.
       await store.indexRemove(index, previous.sessionId);
     }
@@ -196,13 +196,19 @@ export class SessionManager {
     const ticket = readTicket(cookieValue);
     if (ticket === undefined) return false;
     const session = nearCache?.get(ticket.sessionId) ?? (await this.#records.read(ticket));
-    // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
-    nearCache?.invalidate(ticket.sessionId);
-    const existed = await store.destroy(ticket.sessionId);
-    nearCache?.invalidate(ticket.sessionId);
+    const existed = await this.#end(ticket.sessionId);
     if (typeof session !== 'string') await store.indexRemove(userIndex(session.user), ticket.sessionId);
     if (existed)
       telemetry.log('session.destroyed', { session: telemetry.sessionReference(ticket.sessionId) });
+    return existed;
+  }
+
+  async #end(sessionId: string): Promise<boolean> {
+    const { store, nearCache } = this.#options;
+    // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
+    nearCache?.invalidate(sessionId);
+    const existed = await store.destroy(sessionId);
+    nearCache?.invalidate(sessionId);
     return existed;
   }
 

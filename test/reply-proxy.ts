@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 
-/** What becomes of one reply. A held one follows the next. */
-export type ReplyFault = 'pass' | 'duplicate' | 'hold';
+/** What becomes of one reply. A held one follows the next; bytes take its place. */
+export type ReplyFault = 'pass' | 'duplicate' | 'hold' | Buffer;
 
 /** A running proxy. */
 export interface ReplyProxy {
@@ -58,22 +58,35 @@ export async function startReplyProxy(port: number): Promise<ReplyProxy> {
   return proxy;
 }
 
-function mangler(fault: () => ReplyFault): (bytes: Buffer) => Buffer {
+/** Cuts a stream of bytes into whole replies; what is incomplete waits for the rest. */
+export function replySplitter(): (bytes: Buffer) => Buffer[] {
   let pending: Buffer = Buffer.alloc(0);
+  return (bytes) => {
+    pending = pending.length === 0 ? bytes : Buffer.concat([pending, bytes]);
+    const replies: Buffer[] = [];
+    for (let end = replyEnd(pending, 0); end !== undefined; end = replyEnd(pending, 0)) {
+      replies.push(pending.subarray(0, end));
+      pending = pending.subarray(end);
+    }
+    return replies;
+  };
+}
+
+function mangler(fault: () => ReplyFault): (bytes: Buffer) => Buffer {
+  const split = replySplitter();
   let held: Buffer[] = [];
   let seen = 0;
   return (bytes) => {
-    pending = Buffer.concat([pending, bytes]);
     const out: Buffer[] = [];
-    for (let end = replyEnd(pending, 0); end !== undefined; end = replyEnd(pending, 0)) {
-      const reply = pending.subarray(0, end);
-      pending = pending.subarray(end);
+    for (const reply of split(bytes)) {
       const what = seen++ < handshakeReplies ? 'pass' : fault();
       if (what === 'hold') {
         held.push(reply);
         continue;
       }
-      out.push(reply, ...(what === 'duplicate' ? [reply] : []), ...held);
+      if (Buffer.isBuffer(what)) out.push(what);
+      else out.push(reply, ...(what === 'duplicate' ? [reply] : []));
+      out.push(...held);
       held = [];
     }
     return Buffer.concat(out);

@@ -141,7 +141,7 @@ describe('users', () => {
   );
   afterEach(() => operate(redis.port, 'ACL DELUSER canary-user'));
 
-  test('a user with exactly the advised rule is enough, and not too much', async () => {
+  test('S-069 a user with exactly the advised rule is enough, and not too much', async () => {
     expect(levels(await diagnoseStore(own()))).toMatchObject({
       user: 'fine',
       excess: 'fine',
@@ -187,7 +187,7 @@ describe('users', () => {
     ['+debug', 'debug it'],
     ['+shutdown', 'shut it down'],
     ['~*', 'read keys of others'],
-  ])('with %s it is too wide, and what it could do is named', async (rule, says) => {
+  ])('S-069 with %s it is too wide, and what it could do is named', async (rule, says) => {
     await operate(redis.port, `ACL SETUSER canary-user ${rule}`);
     expect((await diagnoseStore(own()))['store.excess']).toMatchObject({
       level: 'risky',
