@@ -30,8 +30,9 @@ export async function drill(scenario: Scenario, { runs, onRun }: DrillOptions): 
   try {
     fleet = await startFleet(play, app.url);
     const started = fleet.names;
-    let crowd = await inParallel(fleet.simulators.people.slice(-crowdSize), 8, (person) =>
-      signIn(fleet as Orchestrator, new Person({ username: person.username })),
+    let crowd = await signInAll(
+      fleet,
+      fleet.simulators.people.slice(-crowdSize).map(({ username }) => new Person({ username })),
     );
     const results: RunResult[] = [];
     for (let number = 1; number <= runs; number += 1) {
@@ -42,7 +43,10 @@ export async function drill(scenario: Scenario, { runs, onRun }: DrillOptions): 
       if (number === runs) break;
       await play.mend();
       if (scenario.empties) {
-        crowd = await inParallel(crowd, 8, ({ browser }) => signIn(fleet as Orchestrator, browser));
+        crowd = await signInAll(
+          fleet,
+          crowd.map(({ browser }) => browser),
+        );
       }
       await untilCalm(fleet, crowd);
     }
@@ -73,13 +77,18 @@ async function startFleet(play: Play, appUrl: string): Promise<Orchestrator> {
   });
 }
 
-/** Signs a browser in, whatever it holds: also one whose session is gone. Throws where that fails. */
-async function signIn(fleet: Orchestrator, browser: Person): Promise<SignedIn> {
-  const person = fleet.simulators.people.find(({ username }) => username === browser.username);
-  const answer = await browser.follow(fleet.url + paths.anonymous);
-  if (person === undefined || answer.status !== 200)
-    throw new Error(`${browser.username} cannot sign in: ${answer.status} ${answer.body}`);
-  return signedInOf(person, browser);
+/** Signs browsers in, whatever they hold: also those whose session is gone. Throws where that fails three times. */
+function signInAll(fleet: Orchestrator, browsers: readonly Person[]): Promise<SignedIn[]> {
+  return inParallel(browsers, 4, async (browser) => {
+    const person = fleet.simulators.people.find(({ username }) => username === browser.username);
+    for (let attempt = 1; ; attempt += 1) {
+      const answer = await browser.follow(fleet.url + paths.anonymous);
+      if (person !== undefined && answer.status === 200) return signedInOf(person, browser);
+      if (attempt === 3)
+        throw new Error(`${browser.username} cannot sign in: ${answer.status} ${answer.body}`);
+      await delay(500);
+    }
+  });
 }
 
 /** Every member has been served as ever at every replica. */
@@ -147,10 +156,22 @@ async function countLost({
 }: Pick<Run, 'play' | 'fleet'> & { readonly sessions: readonly SignedIn[] }): Promise<string[]> {
   const lost = await inParallel(sessions, 8, async (session) => {
     const seen = await Promise.all(fleet.names.map((name) => statusAt(fleet.urlOf(name), session)));
-    const isHeld = await play.holds(session.sessionId);
+    const isHeld = await holds(play, session.sessionId);
     return isHeld && seen.every((status) => status === 200)
       ? []
       : [`${session.person.username}: ${isHeld ? 'held' : 'not held'}, ${seen}`];
   });
   return lost.flat();
+}
+
+/** Asked at leisure: the bare client itself has no patience. */
+async function holds(play: Play, sessionId: string): Promise<boolean> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await play.holds(sessionId);
+    } catch (error) {
+      if (attempt === 20) throw error;
+      await delay(100);
+    }
+  }
 }

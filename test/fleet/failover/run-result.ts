@@ -46,7 +46,6 @@ const p999LimitMs = 500;
 const limitMs = 2000;
 const backLimitMs = 1000;
 
-
 /** Holds what was seen against what is promised. */
 export function judge(evidence: Evidence): RunResult {
   const { struckMs, endedMs, outages: availability, scenario, lost } = evidence;
@@ -69,7 +68,8 @@ export function judge(evidence: Evidence): RunResult {
     const back = availability.backBefore(at, struckMs);
     return back === undefined || at < struckMs ? 0 : at - back;
   });
-  const times = during.map(({ beganMs, endedMs: at }) => at - beganMs).sort((one, other) => one - other);
+  const times = during.map(lengthOf).sort((one, other) => one - other);
+  const slowest = during.toSorted((one, other) => lengthOf(other) - lengthOf(one)).slice(0, 3);
   const result = {
     awayMs: outages.reduce((sum, { fromMs, toMs }) => sum + ((toMs ?? endedMs) - fromMs), 0),
     answers: during.length,
@@ -86,12 +86,19 @@ export function judge(evidence: Evidence): RunResult {
     [signedOut.length > 0, `${signedOut.length} signed out: ${quote(signedOut, struckMs)}`],
     [wrong.length > 0, `${wrong.length} wrong answers: ${quote(wrong, struckMs)}`],
     [degraded.some(({ endedMs: at }) => at < struckMs), 'not as ever before the mishap'],
-    [result.p999Ms > p999LimitMs, `p99.9 is ${Math.round(result.p999Ms)} ms`],
-    [result.maxMs > limitMs, `the slowest took ${Math.round(result.maxMs)} ms`],
-    [result.backMs > backLimitMs, `back after ${Math.round(result.backMs)} ms`],
+    [result.p999Ms > p999LimitMs, `p99.9 is ${Math.round(result.p999Ms)} ms: ${quote(slowest, struckMs)}`],
+    [result.maxMs > limitMs, `the slowest took ${Math.round(result.maxMs)} ms: ${quote(slowest, struckMs)}`],
+    [
+      result.backMs > backLimitMs,
+      `back after ${Math.round(result.backMs)} ms: ${quote(degraded.slice(-3), struckMs)}`,
+    ],
     [outages.some(({ toMs }) => toMs === undefined), 'the store did not come back'],
   ];
   return { ...result, broken: limits.flatMap(([broken, what]) => (broken ? [what] : [])) };
+}
+
+function lengthOf({ beganMs, endedMs }: TrafficAnswer): number {
+  return endedMs - beganMs;
 }
 
 function countPolicies(answers: readonly TrafficAnswer[]): Record<TrafficKind, PolicyCounts> {
@@ -116,6 +123,9 @@ function countPolicies(answers: readonly TrafficAnswer[]): Record<TrafficKind, P
 function quote(answers: readonly TrafficAnswer[], struckMs: number): string {
   return answers
     .slice(0, 3)
-    .map(({ what, endedMs }) => `${Math.round(endedMs - struckMs)} ms: ${what}`)
+    .map(
+      ({ kind, what, beganMs, endedMs }) =>
+        `${kind} from ${Math.round(beganMs - struckMs)} to ${Math.round(endedMs - struckMs)} ms: ${what}`,
+    )
     .join('; ');
 }

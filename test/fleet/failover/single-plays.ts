@@ -85,14 +85,15 @@ async function startCertificates(): Promise<Play> {
   const authorities: Authority[] = [];
   const directory = mkdtempSync(join(tmpdir(), 'coatcheck-failover-'));
   const caFile = join(directory, 'ca.pem');
-  /** A certificate of a new authority. */
-  const renew = (): { readonly ca: string; readonly certFile: string; readonly keyFile: string } => {
+  /** A certificate of a new authority. Takes a moment, and all of this process, so it is done beforehand. */
+  const make = (): { readonly ca: string; readonly certFile: string; readonly keyFile: string } => {
     const authority = createAuthority();
     authorities.push(authority);
     return { ...authority.issue('IP:127.0.0.1', 2), ca: readFileSync(authority.caFile, 'utf8') };
   };
   const trust = (...cas: readonly string[]): void => writeFileSync(caFile, cas.join(''));
-  let present = renew();
+  let present = make();
+  let made = [make(), make()] as const;
   trust(present.ca);
   const port = await freePort();
   const files = ['--tls-cert-file', present.certFile, '--tls-key-file', present.keyFile];
@@ -107,15 +108,18 @@ async function startCertificates(): Promise<Play> {
     store: { url: `rediss://127.0.0.1:${port}`, caFile },
     ...common(server, () => ({ port, ca: readFileSync(caFile, 'utf8') })),
     async strike() {
-      const inOrder = renew();
+      const [inOrder, late] = made;
       trust(present.ca, inOrder.ca);
       await install(inOrder);
       trust(inOrder.ca);
       await delay(1000);
-      present = renew();
-      await install(present);
+      await install(late);
       await delay(lateMs);
-      trust(present.ca);
+      trust(late.ca);
+      present = late;
+    },
+    async mend() {
+      made = [make(), make()];
     },
     async stop() {
       await server.stop();

@@ -122,7 +122,7 @@ export class Traffic {
       });
       const text = await body.text();
       const seen = { kind, reader, status: statusCode, headers, text };
-      add(outcomeOf(seen), `${paths[kind]}: ${statusCode} ${text.slice(0, 200)}`);
+      add(outcomeOf(seen), `${paths[kind]}: ${statusCode} ${text.slice(0, 80)}`);
     } catch (error) {
       add('wrong', `${paths[kind]}: ${String(error)}`);
     }
@@ -158,9 +158,9 @@ export class Traffic {
     try {
       const { status, headers, body } = await browser.get(this.#fleet.url + path, { kind: 'navigation' });
       const leadsOn = status === 302 || status === 303;
-      if (leadsOn) add('served', '');
-      else if (status === 503 && headers['set-cookie'] === undefined) add('refused', '');
-      else if (status === 400 && body.includes('expired')) add('expired', '');
+      if (leadsOn) add('served', `${where}: ${status}`);
+      else if (status === 503 && headers['set-cookie'] === undefined) add('refused', `${where}: ${status}`);
+      else if (status === 400 && body.includes('expired')) add('expired', `${where}: ${status}`);
       else add('wrong', `${where}: ${status} ${body.slice(0, 300)}`);
       return leadsOn ? headers.location : undefined;
     } catch (error) {
