@@ -89,7 +89,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
 
 /**
  * The commands that clients send to the server at `url` during `work`: name and first argument. Those of scripts are
- * left out, and so is `INFO`, which asks about the server now and then.
+ * left out, and so are `INFO` and `PING`, by which a connection asks about the server now and then.
  */
 export async function countCommands(url: string, work: () => Promise<unknown>): Promise<string[][]> {
   const port = Number(new URL(url).port);
@@ -109,7 +109,7 @@ export async function countCommands(url: string, work: () => Promise<unknown>): 
       const [, source, command] = /^\S+ \[\d+ (\S+)\] (.*)$/.exec(line.value) ?? [];
       if (command === undefined || source === 'lua') continue;
       const words = Array.from(command.matchAll(/"((?:[^"\\]|\\.)*)"/g), (match) => match[1] ?? '');
-      if (words[0] !== 'INFO') commands.push(words.slice(0, 2));
+      if (words[0] !== 'INFO' && words[0] !== 'PING') commands.push(words.slice(0, 2));
     }
     return commands;
   } finally {

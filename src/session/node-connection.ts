@@ -1,5 +1,6 @@
 import { ErrorReply, type RedisArgument } from '@redis/client';
 import { CoatcheckError } from '../errors.ts';
+import { Breaker } from './breaker.ts';
 import { type Deadline, DeadlineQueue } from './deadline-queue.ts';
 import { type KeyWatch, type Redis, type RedisConnection, replyCode } from './redis.ts';
 import { newClient, type RedisClient, type RedisTarget, retryDelayMs } from './redis-client.ts';
@@ -16,16 +17,18 @@ export interface NodeConnectionOptions {
   readonly primaryOnly?: boolean;
   /** Replies after which the address is looked up again. Default: those of a node that is not, or no longer, the one to ask. */
   readonly wrongNode?: ReadonlySet<string>;
-  /** Told when the connection comes up and when it is lost. */
+  /** Told when it begins to answer, and when it is lost or falls silent. */
   readonly onStateChange?: (connected: boolean) => void;
   /** Told once per answer of a server whether it tells of changes. */
   readonly onTracking?: (tracking: boolean) => void;
 }
 
-/** How often a connection that tells of changes is asked whether it is still there. */
+/** How often a connection is asked whether it is still there: one that is hardly used would be found dead only when it is needed. */
 const pingIntervalMs = 1000;
-/** The oldest command in flight, or a handshake, of this age means that the other end is gone: TCP alone would not notice. */
+/** The oldest command in flight of this age means that the other end is gone: TCP alone would not notice. */
 const stallMs = 1000;
+/** A handshake of this age, too. With the longest delay between attempts, less than a second. */
+const handshakeMs = 400;
 const notPrimary: ReadonlySet<string> = new Set(['READONLY', 'LOADING', 'CLUSTERDOWN', 'MASTERDOWN']);
 /** Failures within this time of each other are one incident, and are spaced out. */
 const incidentMs = 5000;
@@ -41,10 +44,13 @@ export class NodeConnection implements RedisConnection {
   readonly #options: NodeConnectionOptions;
   readonly #deadlines: DeadlineQueue;
   readonly #stalls = new DeadlineQueue(stallMs);
+  readonly #handshakes = new DeadlineQueue(handshakeMs);
+  readonly #breaker = new Breaker(() => this.#tell());
   readonly #running = new Set<Promise<unknown>>();
   readonly #waiting = new Set<() => void>();
   #link: Link | undefined;
   #connected = false;
+  #told = false;
   #closed = false;
   #reopening: NodeJS.Timeout | undefined;
   #failures = 0;
@@ -61,7 +67,7 @@ export class NodeConnection implements RedisConnection {
   }
 
   get connected(): boolean {
-    return this.#connected;
+    return this.#connected && !this.#breaker.isOpen;
   }
 
   get tracking(): boolean {
@@ -82,14 +88,20 @@ export class NodeConnection implements RedisConnection {
 
   whenConnected(): Promise<void> {
     if (this.#connected) return Promise.resolve();
-    return this.#withinDeadline(new Promise<void>((resolve) => this.#waiting.add(resolve)));
+    const connected = new Promise<void>((resolve) => this.#waiting.add(resolve));
+    return this.#deadlines.within(connected, () => this.#lateFault());
   }
 
   run<Result>(_key: string | undefined, use: (redis: Redis) => Promise<Result>): Promise<Result> {
     if (!this.#link || !this.#connected || this.#closed) {
       return Promise.reject(this.#fault('not connected', this.#lastError));
     }
-    const running = this.#withinDeadline(use(this.#link));
+    const mark = this.#breaker.admit();
+    if (mark === undefined) return Promise.reject(this.#fault('it does not answer', this.#lastError));
+    const running = this.#deadlines.within(use(this.#link), () => {
+      this.#breaker.late(mark);
+      return this.#lateFault();
+    });
     this.#running.add(running);
     const done = (): boolean => this.#running.delete(running);
     running.then(done, done);
@@ -132,7 +144,7 @@ export class NodeConnection implements RedisConnection {
       // A client destroyed while it connects finishes connecting; only now can it be told again.
       if (link !== this.#link) return client.destroy();
       link.handshake?.settle();
-      link.handshake = this.#stalls.add(() => this.#discard(link));
+      link.handshake = this.#handshakes.add(() => this.#discard(link));
     });
     client.on('ready', () => void this.#onReady(link, target));
     client.on('invalidate', (key: Buffer | null) => {
@@ -152,8 +164,9 @@ export class NodeConnection implements RedisConnection {
     }
     link.handshake?.settle();
     if (link !== this.#link) return;
+    this.#breaker.greeted();
     this.#setConnected(true);
-    if (this.tracking) this.#ping ??= setInterval(() => this.#check(), pingIntervalMs).unref();
+    this.#ping ??= setInterval(() => this.#check(), pingIntervalMs).unref();
   }
 
   async #isPrimary(link: Link): Promise<boolean> {
@@ -180,10 +193,13 @@ export class NodeConnection implements RedisConnection {
     return this.#canTrack && link === this.#link;
   }
 
-  /** A connection that no longer answers no longer tells of changes either; the watch on its replies gives it up. */
+  /** The watch on its replies gives it up. That this is answered says nothing of commands, so the breaker does not hear of it. */
   #check(): void {
     const link = this.#link;
-    if (link !== undefined && this.#connected) this.#send(link, ['PING']).catch(() => undefined);
+    if (link === undefined || !this.#connected) return;
+    const stall = this.#stalls.add(() => this.#discard(link));
+    const settle = (): void => stall.settle();
+    link.client.sendCommand(['PING']).then(settle, settle);
   }
 
   #onError(link: Link, error: unknown): void {
@@ -199,10 +215,15 @@ export class NodeConnection implements RedisConnection {
   async #send(link: Link, command: readonly RedisArgument[]): Promise<unknown> {
     const stall = this.#stalls.add(() => this.#discard(link));
     try {
-      return await link.client.sendCommand(command);
+      const reply = await link.client.sendCommand(command);
+      this.#breaker.replied();
+      return reply;
     } catch (error) {
       const code = replyCode(error);
-      if (code !== undefined && (this.#options.wrongNode ?? notPrimary).has(code)) this.#discard(link);
+      if (code !== undefined && (this.#options.wrongNode ?? notPrimary).has(code)) {
+        this.#breaker.trip();
+        this.#discard(link);
+      } else if (code !== undefined) this.#breaker.replied();
       throw this.#fault(code === undefined ? 'the connection was lost' : `it answered ${code}`, error);
     } finally {
       stall.settle();
@@ -243,11 +264,18 @@ export class NodeConnection implements RedisConnection {
       this.#waiting.clear();
     }
     if (!connected) this.#watch?.onLost();
+    this.#tell();
+  }
+
+  #tell(): void {
+    const { connected } = this;
+    if (connected === this.#told) return;
+    this.#told = connected;
     this.#options.onStateChange?.(connected);
   }
 
-  #withinDeadline<Result>(work: Promise<Result>): Promise<Result> {
-    return this.#deadlines.within(work, () => this.#fault(`no answer within ${this.#options.deadlineMs} ms`));
+  #lateFault(): CoatcheckError {
+    return this.#fault(`no answer within ${this.#options.deadlineMs} ms`);
   }
 
   #fault(what: string, cause?: unknown): CoatcheckError {

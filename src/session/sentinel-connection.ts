@@ -93,7 +93,7 @@ export class SentinelConnection implements RedisConnection {
       if (!CoatcheckError.is(fault) || fault.code !== 'store_unavailable') throw fault;
       return this.#named;
     });
-    if (named !== this.#named && this.#primary.connected) this.#primary.reconnect();
+    if (named !== this.#named) this.#primary.reconnect();
   }
 
   /** The primary, `host:port`, that most of those who answer name. */
