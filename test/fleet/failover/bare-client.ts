@@ -8,14 +8,13 @@ export interface BareAddress {
   readonly password?: string;
   /** Authorities (PEM) to trust; TLS where there are any. */
   readonly ca?: string;
+  /** How long to wait for the connection and all that is asked on it. Default 250. */
+  readonly patienceMs?: number;
 }
-
-/** How long the bare client waits for one connection and all that is asked on it. */
-const patienceMs = 250;
 
 /** The replies to `commands`, in order, on a connection of their own. Throws where they do not come in time. */
 export async function askBarely(address: BareAddress, ...commands: string[][]): Promise<unknown[]> {
-  const { port, username, password, ca } = address;
+  const { port, username, password, ca, patienceMs = 250 } = address;
   const client = createClient({
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),
@@ -43,6 +42,13 @@ export async function askBarely(address: BareAddress, ...commands: string[][]): 
     work.catch(() => undefined);
     client.destroy();
   }
+}
+
+/** Those of the sessions that the server does not have, asked at leisure. */
+export async function missingAt(address: BareAddress, sessionIds: readonly string[]): Promise<string[]> {
+  const questions = sessionIds.map((sessionId) => ['EXISTS', `cc:s:{${sessionId}}`]);
+  const there = await askBarely({ ...address, patienceMs: 5000 }, ...questions);
+  return sessionIds.filter((_, at) => there[at] !== 1);
 }
 
 /** Writes and reads one key; throws unless it is there. With `acknowledged` a replica must have it. */

@@ -2,7 +2,7 @@
 import { slotOf } from '../../../src/session/slot-map.ts';
 import { type RedisCluster, startRedisCluster } from '../../redis-cluster.ts';
 import { ask, type RedisServer, until } from '../../redis-server.ts';
-import { askBarely, type BareAddress, probeBarely } from './bare-client.ts';
+import { askBarely, type BareAddress, missingAt, probeBarely } from './bare-client.ts';
 import type { Play, Scenario } from './play.ts';
 
 /** What happens to a cluster, of which `victim` is a primary; gives back how to mend it. */
@@ -35,10 +35,17 @@ async function start({ mishap, acknowledged = false }: ClusterMishap): Promise<P
       const map = await askMap(cluster);
       await Promise.all(keys.map((key) => probeBarely(ownerIn(map, key), { key, acknowledged })));
     },
-    async holds(sessionId) {
-      const key = `cc:s:{${sessionId}}`;
-      const [there] = await askBarely(ownerIn(await askMap(cluster), key), ['EXISTS', key]);
-      return there === 1;
+    async missing(sessionIds) {
+      const map = await askMap(cluster);
+      const portOf = (sessionId: string): number => ownerIn(map, `cc:s:{${sessionId}}`).port;
+      const ports = [...new Set(sessionIds.map(portOf))];
+      const missing = ports.map((port) =>
+        missingAt(
+          { port },
+          sessionIds.filter((sessionId) => portOf(sessionId) === port),
+        ),
+      );
+      return (await Promise.all(missing)).flat();
     },
     async strike() {
       runs += 1;

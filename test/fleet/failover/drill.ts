@@ -136,7 +136,7 @@ async function runOnce({ scenario, play, fleet, crowd, seed }: Run): Promise<Run
   const mustLive = [...crowd, ...traffic.signedIn].filter(
     ({ acknowledgedAtMs }) => scenario.empties === undefined || acknowledgedAtMs > (back ?? Infinity),
   );
-  const lost = await countLost({ play, fleet, sessions: mustLive });
+  const lost = await findLost({ play, fleet, sessions: mustLive });
   return judge({
     scenario,
     struckMs,
@@ -148,30 +148,19 @@ async function runOnce({ scenario, play, fleet, crowd, seed }: Run): Promise<Run
   });
 }
 
-/** How many of the sessions the store does not hold, or any replica does not serve. */
-async function countLost({
+/** The sessions that the store does not hold, or that any replica does not serve. */
+async function findLost({
   play,
   fleet,
   sessions,
 }: Pick<Run, 'play' | 'fleet'> & { readonly sessions: readonly SignedIn[] }): Promise<string[]> {
+  const missing = new Set(await play.missing(sessions.map(({ sessionId }) => sessionId)));
   const lost = await inParallel(sessions, 8, async (session) => {
     const seen = await Promise.all(fleet.names.map((name) => statusAt(fleet.urlOf(name), session)));
-    const isHeld = await holds(play, session.sessionId);
+    const isHeld = !missing.has(session.sessionId);
     return isHeld && seen.every((status) => status === 200)
       ? []
       : [`${session.person.username}: ${isHeld ? 'held' : 'not held'}, ${seen}`];
   });
   return lost.flat();
-}
-
-/** Asked at leisure: the bare client itself has no patience. */
-async function holds(play: Play, sessionId: string): Promise<boolean> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await play.holds(sessionId);
-    } catch (error) {
-      if (attempt === 20) throw error;
-      await delay(100);
-    }
-  }
 }

@@ -6,8 +6,8 @@ export interface Play {
   readonly store: ConfigChange;
   /** Throws unless the store, asked directly, keeps a write and gives it back: on every primary where there are several. */
   probe(): Promise<void>;
-  /** Whether the store, asked directly, has this session. */
-  holds(sessionId: string): Promise<boolean>;
+  /** Those of the sessions that the store, asked directly, does not have. */
+  missing(sessionIds: readonly string[]): Promise<string[]>;
   /** The mishap, and all that an operator does about it while people work. */
   strike(): Promise<void>;
   /** Makes the store whole again, for the next run. */

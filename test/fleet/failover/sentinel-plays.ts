@@ -1,7 +1,7 @@
 /** A primary, two replicas, three sentinels. */
 import { type RedisSentinels, startRedisSentinels } from '../../redis-sentinel.ts';
 import { ask, type RedisServer, until } from '../../redis-server.ts';
-import { askBarely, type BareAddress, probeBarely } from './bare-client.ts';
+import { askBarely, type BareAddress, missingAt, probeBarely } from './bare-client.ts';
 import type { Play, Scenario } from './play.ts';
 
 /** What happens to a set; gives back how to mend it. */
@@ -20,10 +20,7 @@ async function start({ mishap, acknowledged = false }: SentinelMishap): Promise<
   return {
     store: { url: 'redis://localhost', sentinel: { name: set.name, nodes: set.nodes } },
     probe: async () => probeBarely(await namedPrimary(set), { key, acknowledged }),
-    async holds(sessionId) {
-      const [there] = await askBarely(await namedPrimary(set), ['EXISTS', `cc:s:{${sessionId}}`]);
-      return there === 1;
-    },
+    missing: async (sessionIds) => missingAt(await namedPrimary(set), sessionIds),
     async strike() {
       mend = await mishap(set);
     },

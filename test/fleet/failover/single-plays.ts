@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { freePort } from '../../../demo/free-ports.ts';
 import { type Authority, createAuthority } from '../../certificates.ts';
 import { ask, type RedisServer, startRedisServer, until } from '../../redis-server.ts';
-import { askBarely, type BareAddress, probeBarely } from './bare-client.ts';
+import { type BareAddress, missingAt, probeBarely } from './bare-client.ts';
 import type { Play, Scenario } from './play.ts';
 import { startSwallowingProxy } from './swallowing-proxy.ts';
 
@@ -17,13 +17,10 @@ async function isUp(server: RedisServer): Promise<void> {
 }
 
 /** What all of them have in common; `address` is asked anew each time, as an operator may have changed it. */
-function common(server: RedisServer, address: () => BareAddress): Pick<Play, 'probe' | 'holds' | 'mend'> {
+function common(server: RedisServer, address: () => BareAddress): Pick<Play, 'probe' | 'missing' | 'mend'> {
   return {
     probe: () => probeBarely(address(), { key }),
-    async holds(sessionId) {
-      const [there] = await askBarely(address(), ['EXISTS', `cc:s:{${sessionId}}`]);
-      return there === 1;
-    },
+    missing: (sessionIds) => missingAt(address(), sessionIds),
     mend: () => isUp(server),
   };
 }
