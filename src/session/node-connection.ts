@@ -1,37 +1,21 @@
 import { ErrorReply, type RedisArgument } from '@redis/client';
 import { CoatcheckError } from '../errors.ts';
-import { type CredentialRenewal, startRenewal } from './credential-renewal.ts';
+import { Breaker } from './breaker.ts';
+import { startRenewal } from './credential-renewal.ts';
 import { type Deadline, DeadlineQueue } from './deadline-queue.ts';
 import { Grace } from './grace.ts';
 import { Incident } from './incident.ts';
+import type { NodeConnectionOptions } from './node-connection-options.ts';
 import { type KeyWatch, type Redis, type RedisConnection, replyCode } from './redis.ts';
 import { newClient, type RedisClient, type RedisTarget, retryDelayMs } from './redis-client.ts';
+import { askReplica, askTracking, notPrimaryCodes } from './redis-greeting.ts';
 
-/** Options of {@link NodeConnection}. */
-export interface NodeConnectionOptions {
-  /** Where this leads, for faults: `host:port`. */
-  readonly name: string;
-  /** Asked before each connection is made. A fault is one more failed attempt. */
-  readonly target: () => Promise<RedisTarget>;
-  /** Time limit of every command, in ms. */
-  readonly deadlineMs: number;
-  /** How a live connection gets new credentials. Default: it needs none. */
-  readonly renewal?: CredentialRenewal;
-  /** Whether only a primary will do (`HELLO` tells), for what `target` was told, or the name it gave, may be out of date. */
-  readonly primaryOnly?: boolean;
-  /** Replies after which the address is looked up again. Default: those of a node that is not, or no longer, the one to ask. */
-  readonly wrongNode?: ReadonlySet<string>;
-  /** Told when the connection comes up and when it is lost. */
-  readonly onStateChange?: (connected: boolean) => void;
-  /** Told once per answer of a server whether it tells of changes. */
-  readonly onTracking?: (tracking: boolean) => void;
-}
-
-/** How often a connection that tells of changes is asked whether it is still there. */
+/** How often a connection is asked whether it is still there: one that is hardly used would be found dead only when it is needed. */
 const pingIntervalMs = 1000;
-/** The oldest command in flight, or a handshake, of this age means that the other end is gone: TCP alone would not notice. */
+/** The oldest command in flight of this age means that the other end is gone: TCP alone would not notice. */
 const stallMs = 1000;
-const notPrimary: ReadonlySet<string> = new Set(['READONLY', 'LOADING', 'CLUSTERDOWN', 'MASTERDOWN']);
+/** A handshake of this age, too. With the longest delay between attempts, less than a second. */
+const handshakeMs = 400;
 /** Address and credentials may have to come from elsewhere. */
 const targetLimitMs = 10_000;
 /** What may be sent again when nobody knows whether it arrived. */
@@ -53,12 +37,15 @@ export class NodeConnection implements RedisConnection {
   /** While the first attempt to replace a connection that the other end has closed is under way, requests wait for it. */
   readonly #grace: Grace;
   readonly #incident = new Incident();
+  readonly #handshakes = new DeadlineQueue(handshakeMs);
+  readonly #breaker = new Breaker(() => this.#tell());
   readonly #running = new Set<Promise<unknown>>();
   readonly #waiting = new Set<() => void>();
   /** Faults of harmless commands that were under way when the connection was lost. */
   readonly #repeatable = new WeakSet<object>();
   #link: Link | undefined;
   #connected = false;
+  #told = false;
   #closed = false;
   #reopening: NodeJS.Timeout | undefined;
   #lastError: unknown;
@@ -74,7 +61,7 @@ export class NodeConnection implements RedisConnection {
   }
 
   get connected(): boolean {
-    return this.#connected;
+    return this.#connected && !this.#breaker.isOpen;
   }
 
   get tracking(): boolean {
@@ -87,19 +74,26 @@ export class NodeConnection implements RedisConnection {
 
   start(): Promise<void> {
     void this.#open();
-    return new Promise((resolve) => {
-      this.#waiting.add(resolve);
-      this.#deadlines.add(resolve);
-    });
+    const goOn = (): void => undefined;
+    return this.whenConnected().then(goOn, goOn);
   }
 
   whenConnected(): Promise<void> {
     if (this.#connected) return Promise.resolve();
-    return this.#withinDeadline(new Promise<void>((resolve) => this.#waiting.add(resolve)));
+    const connected = new Promise<void>((resolve) => this.#waiting.add(resolve));
+    return this.#deadlines.within(connected, () => this.#lateFault());
   }
 
   run<Result>(_key: string | undefined, use: (redis: Redis) => Promise<Result>): Promise<Result> {
-    const running = this.#withinDeadline(this.#lend(use)).finally(() => this.#running.delete(running));
+    const mark = this.#breaker.admit();
+    if (mark === undefined) return Promise.reject(this.#fault('it does not answer', this.#lastError));
+    const onLate = (): CoatcheckError => {
+      this.#breaker.late(mark);
+      return this.#lateFault();
+    };
+    const running = this.#deadlines
+      .within(this.#lend(use), onLate)
+      .finally(() => this.#running.delete(running));
     this.#running.add(running);
     return running;
   }
@@ -165,7 +159,7 @@ export class NodeConnection implements RedisConnection {
       // A client destroyed while it connects finishes connecting; only now can it be told again.
       if (link !== this.#link) return client.destroy();
       link.handshake?.settle();
-      link.handshake = this.#stalls.add(() => this.#discard(link));
+      link.handshake = this.#handshakes.add(() => this.#discard(link));
     });
     client.on('ready', () => void this.#onReady(link, target));
     client.on('invalidate', (key: Buffer | null) => {
@@ -178,7 +172,7 @@ export class NodeConnection implements RedisConnection {
 
   async #onReady(link: Link, target: RedisTarget): Promise<void> {
     if (!(await this.#isWanted(link))) return this.#discard(link, false);
-    if (this.#watch !== undefined && this.#canTrack === undefined && (await this.#askTracking(link))) {
+    if (await this.#shouldTrack(link)) {
       link.handshake?.settle();
       link.client.destroy();
       return this.#connect(target);
@@ -187,34 +181,31 @@ export class NodeConnection implements RedisConnection {
     if (link !== this.#link) return;
     const { renewal } = this.#options;
     link.stopRenewal = renewal && startRenewal(renewal, { shown: target, redis: link });
+    this.#breaker.greeted();
     this.#setConnected(true);
-    if (this.tracking) this.#ping ??= setInterval(() => void this.#check(), pingIntervalMs).unref();
+    this.#ping ??= setInterval(() => void this.#check(), pingIntervalMs).unref();
   }
 
   /** Whether the other end answers, and is not a replica where only a primary will do. */
-  async #isWanted(link: Link): Promise<boolean> {
+  async #isWanted({ client, discard }: Link): Promise<boolean> {
+    const stall = this.#stalls.add(discard);
     try {
-      const hello = await this.#send(link, ['HELLO']);
-      const isReplica = /replica|slave/.test(String(Object(hello).role));
-      if (!isReplica || this.#options.primaryOnly !== true) return true;
+      if (!(await askReplica(client)) || this.#options.primaryOnly !== true) return true;
       this.#lastError = this.#fault('it is not the primary');
     } catch (error) {
       this.#lastError = error;
+    } finally {
+      stall.settle();
     }
     return false;
   }
 
-  /** Asks on a plain connection; a refusal would end the handshake of a tracked one. True where a tracked one is to follow. */
-  async #askTracking(link: Link): Promise<boolean> {
-    try {
-      await link.client.sendCommand(['CLIENT', 'TRACKING', 'ON']);
-      this.#canTrack = true;
-    } catch (error) {
-      if (!(error instanceof ErrorReply)) return false;
-      this.#canTrack = false;
-    }
-    this.#options.onTracking?.(this.#canTrack);
-    return this.#canTrack && link === this.#link;
+  /** True where a tracked connection is to follow. */
+  async #shouldTrack(link: Link): Promise<boolean> {
+    if (this.#watch === undefined || this.#canTrack !== undefined) return false;
+    this.#canTrack = await askTracking(link.client);
+    if (this.#canTrack !== undefined) this.#options.onTracking?.(this.#canTrack);
+    return this.#canTrack === true && link === this.#link;
   }
 
   /** Who no longer answers no longer tells of changes either, and who was demoted in peace says so only when asked. */
@@ -234,13 +225,21 @@ export class NodeConnection implements RedisConnection {
   async #send(link: Link, command: readonly RedisArgument[]): Promise<unknown> {
     const stall = this.#stalls.add(() => this.#discard(link));
     try {
-      return await link.client.sendCommand(command);
+      const reply = await link.client.sendCommand(command);
+      this.#breaker.replied();
+      return reply;
     } catch (error) {
       const code = replyCode(error);
-      if (code !== undefined && (this.#options.wrongNode ?? notPrimary).has(code)) this.#discard(link);
-      const what = code === undefined ? 'the connection was lost' : `it answered ${code}`;
-      const fault = this.#fault(what, error);
-      if (code === undefined && harmless.has(command[0])) this.#repeatable.add(fault);
+      const fault = this.#fault(
+        code === undefined ? 'the connection was lost' : `it answered ${code}`,
+        error,
+      );
+      if (code === undefined) {
+        if (harmless.has(command[0])) this.#repeatable.add(fault);
+      } else if ((this.#options.wrongNode ?? notPrimaryCodes).has(code)) {
+        this.#breaker.trip();
+        this.#discard(link);
+      } else this.#breaker.replied();
       throw fault;
     } finally {
       stall.settle();
@@ -276,17 +275,24 @@ export class NodeConnection implements RedisConnection {
   #setConnected(connected: boolean): void {
     if (connected === this.#connected) return;
     this.#connected = connected;
-    if (connected) {
+    if (!connected) this.#watch?.onLost();
+    else {
       for (const resolve of this.#waiting) resolve();
       this.#waiting.clear();
       this.#grace.end();
     }
-    if (!connected) this.#watch?.onLost();
-    this.#options.onStateChange?.(connected);
+    this.#tell();
   }
 
-  #withinDeadline<Result>(work: Promise<Result>): Promise<Result> {
-    return this.#deadlines.within(work, () => this.#fault(`no answer within ${this.#options.deadlineMs} ms`));
+  #tell(): void {
+    const { connected } = this;
+    const changed = connected !== this.#told;
+    this.#told = connected;
+    if (changed) this.#options.onStateChange?.(connected);
+  }
+
+  #lateFault(): CoatcheckError {
+    return this.#fault(`no answer within ${this.#options.deadlineMs} ms`);
   }
 
   #fault(what: string, cause?: unknown): CoatcheckError {

@@ -1,11 +1,12 @@
 import { createClient, RESP_TYPES, type RedisArgument } from '@redis/client';
 import type { RedisAddress } from './redis-address.ts';
 
-const connectTimeoutMs = 1000;
+/** For TCP and TLS. Together with the longest delay less than a second, so that whoever is back is found within it. */
+const connectTimeoutMs = 500;
 
-/** Full jitter, from 50 ms to a bound that doubles up to 800 ms: whoever is back is found within a second. */
+/** Full jitter, from 50 ms to a bound that doubles up to 400 ms. */
 export function retryDelayMs(retries: number): number {
-  return Math.round(50 + Math.random() * (Math.min(800, 100 * 2 ** retries) - 50));
+  return Math.round(50 + Math.random() * (Math.min(400, 100 * 2 ** retries) - 50));
 }
 
 /** One node, and how to come in: what a single connection is made of. */

@@ -9,6 +9,7 @@ import { createClient } from '@redis/client';
 import { afterEach, describe, expect, test } from 'vitest';
 import { freePort } from '../../demo/free-ports.ts';
 import { ask, type RedisServer, startRedisServer } from '../../test/redis-server.ts';
+import { startReplyProxy } from '../../test/reply-proxy.ts';
 import { newSessionId } from '../../test/store-contract.ts';
 import { CoatcheckError } from '../errors.ts';
 import {
@@ -152,6 +153,43 @@ describe('S-070 when the server', () => {
     await expect.poll(() => states, recovery).toEqual([true]);
     await store.ping();
     expect(connections).toBe(2);
+  });
+
+  test('greets and then says nothing, over and over: most are told at once, and of the change once', async () => {
+    const server = await serve();
+    const proxy = await startReplyProxy(server.port);
+    cleanUp.push(() => proxy.close());
+    const { store, states } = await open({ url: proxy.url });
+    proxy.fault = () => 'hold';
+    let [asked, slow] = [0, 0];
+    const ask = async (): Promise<void> => {
+      const start = performance.now();
+      await expect(store.read(newSessionId())).rejects.toMatchObject(unavailable);
+      asked += 1;
+      if (performance.now() - start > 200) slow += 1;
+      await new Promise(setImmediate);
+    };
+    await Promise.all(Array.from({ length: 5 }, ask));
+    const connections = proxy.connections;
+    while (proxy.connections < connections + 3) await ask();
+    // Five before anybody knew, then one on each connection.
+    expect(slow).toBeLessThanOrEqual(5 + 3);
+    expect(asked).toBeGreaterThan(100);
+    expect(states).toEqual([true, false]);
+    proxy.fault = () => 'pass';
+    await expect
+      .poll(() => store.read(newSessionId()).catch(() => undefined), recovery)
+      .toEqual({ kind: 'miss' });
+    expect(states).toEqual([true, false, true]);
+  });
+
+  test('dies in silence, a connection that nobody uses is given up too', async () => {
+    const server = await serve();
+    const { states } = await open({ url: server.url });
+    await server.kill('SIGSTOP');
+    await expect.poll(() => states, recovery).toEqual([true, false]);
+    await server.kill('SIGCONT');
+    await expect.poll(() => states, recovery).toEqual([true, false, true]);
   });
 
   test('becomes a read-only replica, writes fail, it is not taken again, and all recovers with its promotion', async () => {

@@ -1,5 +1,6 @@
 import { CoatcheckError } from '../errors.ts';
-import { NodeConnection, type NodeConnectionOptions } from './node-connection.ts';
+import { NodeConnection } from './node-connection.ts';
+import type { NodeConnectionOptions } from './node-connection-options.ts';
 import type { KeyWatch, Redis, RedisConnection } from './redis.ts';
 import { siblingAddress } from './redis-address.ts';
 import type { RedisTarget } from './redis-client.ts';
@@ -94,7 +95,7 @@ export class SentinelConnection implements RedisConnection {
       if (!CoatcheckError.is(fault) || fault.code !== 'store_unavailable') throw fault;
       return this.#named;
     });
-    if (named !== this.#named && this.#primary.connected) this.#primary.reconnect();
+    if (named !== this.#named) this.#primary.reconnect();
   }
 
   /** The primary, `host:port`, that most of those who answer name. */
