@@ -99,6 +99,7 @@ again:
     d_step { member[s] = false; s++ }                        /* indexRemove; lost, it leaves a member that leads to nothing */
   :: else -> s++
   od;
+  skip;
   d_step {
     for (s : 0 .. LOGINS - 1) { if :: before[s] -> doomed[s] = true; holdsEnded(s) :: else fi }
     s = 0
