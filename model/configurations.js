@@ -37,47 +37,30 @@ export const configurations = [
   { ...rotation, flags: 'CRASHES=1 LOSSES=1 REFRESHERS=1 ENDS=0' },
 ];
 
-const planted = (model, bug, flags, text) => ({ model, bug, flags, text });
+const planted = (model) => (bug, flags, text) => ({ model, bug, flags, text });
+const inRefresh = planted('refresh');
+const inPeople = planted('people');
+const inRotation = planted('rotation');
 
 export const mutants = [
-  planted('refresh', 'REPLACE_WITHOUT_GENERATION', 'OTHERS=1', 'replace without the generation check'),
-  planted(
-    'refresh',
-    'REPLACE_WITHOUT_GENERATION',
-    'PAUSES=1',
-    'the same: a holder whose lock ran out writes',
-  ),
-  planted('refresh', 'REPLACE_WITHOUT_EXISTENCE', 'LOGOUTS=1', 'replace writes where nothing is'),
-  planted('refresh', 'NO_CHECK_AFTER_LOCK', '', 'no re-check after the lock'),
-  planted('refresh', 'UNLOCK_WITHOUT_OWNER', 'PAUSES=2 CRASHES=2 LOSSES=1', 'unlock without the owner check'),
-  planted('refresh', 'UNLOCK_FORGETS', 'CRASHES=2 REFUSALS=1', 'every unlock forgets the count'),
-  planted('refresh', 'UNSURE_IS_NOT_COUNTED', 'UNSURES=3', 'a grant without an answer is not counted'),
-  planted('refresh', 'COUNT_IS_FORGOTTEN', 'CRASHES=2', 'the count ends before the session does'),
-  planted('refresh', 'LIMIT=3', 'CRASHES=2', 'granting is refused from three on'),
-  planted('refresh', 'HOLDERS_ARE_COUNTED', 'LOSSES=2', 'holders are counted, not grants begun'),
-  planted('refresh', 'ONE_LOCK_PER_PROVIDER', 'LOSSES=2 EXPIRIES=2', 'the count is not of one refresh token'),
-  planted(
-    'refresh',
-    'OWN_IS_TAKEN_FOR_THEIRS',
-    'LOSSES=1',
-    'own tokens, found after a lost reply, are revoked',
-  ),
-  planted('people', 'NO_EPOCH_CHECK', '', 'no epoch check after create'),
-  planted('people', 'NO_EPOCH_OF_TRANSACTION', '', 'the epoch is not the one that the transaction knew'),
-  planted('people', 'CLOSE_KEEPS_EPOCH', '', 'close leaves the epoch'),
-  planted(
-    'people',
-    'CLOSE_REMOVES_MEMBERS',
-    'CRASHES=1',
-    'close removes members before their sessions are gone',
-  ),
-  planted('rotation', 'CLOSED_ONCE', 'LOGOUTS=0', '"end all" closes once'),
-  planted('rotation', 'OLD_NEED_NOT_EXIST', 'ENDS=0', 'the old record need not have been there'),
-  planted(
-    'rotation',
-    'NO_LOCK_FENCE',
-    'PAUSES=1 ENDS=0 LOGOUTS=0',
-    'the old record goes though the lock was lost',
-  ),
-  planted('rotation', 'DOUBT_IS_COPIED', 'CRASHES=1 ENDS=0 LOGOUTS=0', 'a token in doubt moves along'),
+  inRefresh('REPLACE_WITHOUT_GENERATION', 'OTHERS=1', 'replace without the generation check'),
+  inRefresh('REPLACE_WITHOUT_GENERATION', 'PAUSES=1', 'the same: a holder whose lock ran out writes'),
+  inRefresh('REPLACE_WITHOUT_EXISTENCE', 'LOGOUTS=1', 'replace writes where nothing is'),
+  inRefresh('NO_CHECK_AFTER_LOCK', '', 'no re-check after the lock'),
+  inRefresh('UNLOCK_WITHOUT_OWNER', 'PAUSES=2 CRASHES=2 LOSSES=1', 'unlock without the owner check'),
+  inRefresh('UNLOCK_FORGETS', 'CRASHES=2 REFUSALS=1', 'every unlock forgets the count'),
+  inRefresh('UNSURE_IS_NOT_COUNTED', 'UNSURES=3', 'a grant without an answer is not counted'),
+  inRefresh('COUNT_IS_FORGOTTEN', 'CRASHES=2', 'the count ends before the session does'),
+  inRefresh('LIMIT=3', 'CRASHES=2', 'granting is refused from three on'),
+  inRefresh('HOLDERS_ARE_COUNTED', 'LOSSES=2', 'holders are counted, not grants begun'),
+  inRefresh('ONE_LOCK_PER_PROVIDER', 'LOSSES=2 EXPIRIES=2', 'the count is not of one refresh token'),
+  inRefresh('OWN_IS_TAKEN_FOR_THEIRS', 'LOSSES=1', 'own tokens, found after a lost reply, are revoked'),
+  inPeople('NO_EPOCH_CHECK', '', 'no epoch check after create'),
+  inPeople('NO_EPOCH_OF_TRANSACTION', '', 'the epoch is not the one that the transaction knew'),
+  inPeople('CLOSE_KEEPS_EPOCH', '', 'close leaves the epoch'),
+  inPeople('CLOSE_REMOVES_MEMBERS', 'CRASHES=1', 'close removes members before their sessions are gone'),
+  inRotation('CLOSED_ONCE', 'LOGOUTS=0', '"end all" closes once'),
+  inRotation('OLD_NEED_NOT_EXIST', 'ENDS=0', 'the old record need not have been there'),
+  inRotation('NO_LOCK_FENCE', 'PAUSES=1 ENDS=0 LOGOUTS=0', 'the old record goes though the lock was lost'),
+  inRotation('DOUBT_IS_COPIED', 'CRASHES=1 ENDS=0 LOGOUTS=0', 'a token in doubt moves along'),
 ];
