@@ -15,7 +15,7 @@ const people = { model: 'people', holds: '1, no deadlock' };
 const rotation = { model: 'rotation', holds: '1, 2, no deadlock' };
 
 export const configurations = [
-  { ...refresh, flags: 'REPLICAS=3 REQUESTS=1 EXPIRIES=0 OTHERS=1 LOGOUTS=1', quick: true },
+  { ...refresh, flags: 'REPLICAS=3 REQUESTS=1 OTHERS=1 LOGOUTS=1', quick: true },
   { ...refresh, flags: 'CRASHES=4 REQUESTS=3', quick: true },
   { ...refresh, flags: 'LOSSES=2 EXPIRIES=2' },
   { ...refresh, flags: 'PAUSES=2 REPLICAS=3 REQUESTS=1 CRASHES=1' },
@@ -43,6 +43,8 @@ const inPeople = planted('people');
 const inRotation = planted('rotation');
 
 export const mutants = [
+  inRefresh('LOCK_NEVER_ENDS', 'CRASHES=1', 'the lock of a dead holder stays'),
+  { ...inRefresh('LOCK_NEVER_ENDS', 'CRASHES=1', 'the same, by the formula'), liveness: true },
   inRefresh('REPLACE_WITHOUT_GENERATION', 'OTHERS=1', 'replace without the generation check'),
   inRefresh('REPLACE_WITHOUT_GENERATION', 'PAUSES=1', 'the same: a holder whose lock ran out writes'),
   inRefresh('REPLACE_WITHOUT_EXISTENCE', 'LOGOUTS=1', 'replace writes where nothing is'),

@@ -388,10 +388,12 @@ proctype Clock() {
   mtype reply;
 #define abandoned(t) (owner[t] != 0 && working[(owner[t] - 1) / REQUESTS] != owner[t])
   end: do
+#ifndef LOCK_NEVER_ENDS
   :: d_step { abandoned(LOCK(1)) -> runOut(LOCK(1)) }
   :: d_step { abandoned(LOCK(2)) -> runOut(LOCK(2)) }
 #if EXPIRIES > 0
   :: d_step { abandoned(LOCK(3)) -> runOut(LOCK(3)) }
+#endif
 #endif
   :: d_step { pauses > 0 && owner[LOCK(1)] != 0 && !abandoned(LOCK(1)) -> pauses--; runOut(LOCK(1)) }
   :: d_step { pauses > 0 && owner[LOCK(2)] != 0 && !abandoned(LOCK(2)) -> pauses--; runOut(LOCK(2)) }

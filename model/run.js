@@ -49,16 +49,18 @@ const verify = ({ model, flags = '', liveness = false }) => {
 const resultOf = (text) => {
   const states = Number(/(\d+) states, stored/.exec(text)?.[1]);
   const depth = Number(/depth reached (\d+)/.exec(text)?.[1]);
-  const number = /\|\|\((\d+)==0\)\)/.exec(text)?.[1];
-  const caught = /acceptance cycle/.test(text)
-    ? 'answered'
-    : /invalid end state/.test(text.split('Full statespace')[0])
-      ? 'no deadlock'
-      : number !== undefined && properties[number];
-  if (caught) return { caught, states, depth };
+  // The first line that begins so is the error itself; the list of unreached code below names assertions too.
+  const error = /^pan:\d+: (?:assertion violated|invalid end state|acceptance cycle).*/m.exec(text)?.[0];
+  if (error !== undefined) return { caught: propertyOf(error), states, depth };
   const complete =
     /errors: 0/.test(text) && !/Search not completed|max search depth|out of memory/.test(text);
   return complete ? { states, depth } : { fault: text };
+};
+
+const propertyOf = (error) => {
+  if (error.includes('acceptance cycle')) return 'answered';
+  if (error.includes('invalid end state')) return 'no deadlock';
+  return properties[/\|\|\((\d+)==0\)\)/.exec(error)?.[1]] ?? error;
 };
 
 const number = (value) => value.toLocaleString('en');
