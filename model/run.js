@@ -37,7 +37,11 @@ const verify = ({ model, flags = '', liveness = false }) => {
     if (process.argv.includes('--trail') && result.caught !== undefined)
       writeFileSync(
         `${model}.trail.txt`,
-        run('spin', ['-t', '-p', '-g', '-l', ...defines, join(folder, `${model}.pml`)], cwd).text,
+        run(
+          'spin',
+          ['-k', `${model}.pml.trail`, '-p', '-g', '-l', ...defines, join(folder, `${model}.pml`)],
+          cwd,
+        ).text,
       );
     return result;
   } finally {
