@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 /** A listening server on 127.0.0.1. Requests that arrive before `serve` was called get 503. */
@@ -11,9 +12,10 @@ export interface HttpServer {
 }
 
 /** Starts a server. The port must be known before an issuer can be named, so the listener comes afterwards. */
-export async function startHttpServer(port = 0): Promise<HttpServer> {
+export async function startHttpServer(port = 0, tls?: ServerOptions): Promise<HttpServer> {
   let listener: RequestListener = (_request, response) => answerJson(response, 503, { error: 'starting' });
-  const server = createServer((request, response) => listener(request, response));
+  const current: RequestListener = (request, response) => listener(request, response);
+  const server = tls === undefined ? createServer(current) : createTlsServer(tls, current);
   // Longer than any client keeps an idle connection: otherwise a reused connection may be closed under a request.
   server.keepAliveTimeout = 65_000;
   await new Promise<void>((resolve, reject) => {
@@ -21,7 +23,7 @@ export async function startHttpServer(port = 0): Promise<HttpServer> {
     server.listen(port, '127.0.0.1', resolve);
   });
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}`,
     serve: (next) => {
       listener = next;
     },

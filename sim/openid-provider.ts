@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { exportJWK, generateKeyPair } from 'jose';
 import Provider, { type Configuration, errors, type JWK, type KoaContextWithOIDC } from 'oidc-provider';
+import { byCertificate, type DoorCertificates, endpointsAt, startDoor } from './certificate-door.ts';
 import { asListener, pathOf, readText, startHttpServer } from './http-server.ts';
 import type { Seen } from './seen.ts';
 import { type Appearance, answerPage, faultPage, signInPage } from './sign-in-page.ts';
@@ -10,11 +11,21 @@ import { TokenStore } from './token-store.ts';
 /** An OAuth client that a simulated provider knows. */
 export interface OpenidClient {
   readonly clientId: string;
-  /** Absent only with authentication `none`. */
+  /** Absent only where `authentication` needs none. */
   readonly clientSecret?: string;
   readonly redirectUris: readonly string[];
-  /** Default `client_secret_basic`. */
-  readonly authentication?: 'client_secret_basic' | 'client_secret_post' | 'none';
+  /** Default `client_secret_basic`. Certificates need {@link OpenidProviderOptions.certificates}. */
+  readonly authentication?:
+    | 'client_secret_basic'
+    | 'client_secret_post'
+    | 'private_key_jwt'
+    | 'tls_client_auth'
+    | 'self_signed_tls_client_auth'
+    | 'none';
+  /** Public keys, for `private_key_jwt`; with `x5c` for `self_signed_tls_client_auth`. Default: none. */
+  readonly keys?: readonly JWK[];
+  /** What the certificate is made out to, for `tls_client_auth`, e.g. `apps.example.com`. */
+  readonly certificateName?: string;
 }
 
 /** What a provider says about a person. */
@@ -44,6 +55,10 @@ export interface TokenRules {
   readonly rotateRefreshTokens?: boolean;
   /** `iss` in authorization responses (RFC 9207). Default true. */
   readonly issuerInResponses?: boolean;
+  /** Whether authorization requests may or must be pushed (RFC 9126). Default: they may. */
+  readonly pushedRequests?: 'offered' | 'required';
+  /** `acr` of every sign-in, as far as anybody asks. Default: none. */
+  readonly acr?: string;
 }
 
 /** Options of {@link startOpenidProvider}. */
@@ -58,6 +73,8 @@ export interface OpenidProviderOptions extends TokenRules {
   readonly users: Readonly<Record<string, PersonClaims>>;
   /** Put in front of the whole provider, e.g. a fault switch. Default: nothing. */
   readonly guard?: (listener: RequestListener) => RequestListener;
+  /** A second door with TLS that asks for certificates, announced as `mtls_endpoint_aliases` (RFC 8705 §5). Default: none. */
+  readonly certificates?: DoorCertificates;
 }
 
 /** A running provider. */
@@ -71,6 +88,8 @@ export interface OpenidProvider {
   readonly userinfoEndpoint?: string;
   /** What an opaque access token of this provider is worth; `undefined` where it is not valid. */
   introspect(token: string): Promise<Seen | undefined>;
+  /** Signs with a new key from now on; the old one is not in the key set any more. */
+  rotateKeys(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -79,41 +98,64 @@ const choicesShown = 6;
 /** Starts an OpenID provider on 127.0.0.1: discovery, code flow with PKCE S256, refresh, revocation, single sign-on. */
 export async function startOpenidProvider(options: OpenidProviderOptions): Promise<OpenidProvider> {
   const server = await startHttpServer(options.port);
-  const provider = new Provider(server.url, await configuration(options));
-  if (options.issuerInResponses === false) leaveOutIssuer(provider);
-  const protocol = provider.callback();
+  const door = await startDoor(options.certificates);
+  const settings = configuration(options, door?.url);
+  let provider: Provider;
+  let protocol: RequestListener;
+
+  /** What has been issued is in the store, and outlives the provider that issued it. */
+  const begin = async (): Promise<void> => {
+    provider = new Provider(server.url, { ...settings, jwks: { keys: [await signingKey(options)] } });
+    if (options.issuerInResponses === false) leaveOutIssuer(provider);
+    protocol = provider.callback();
+  };
+  await begin();
+
   const page = asListener((request, response) => answerSignIn({ provider, options, request, response }));
   const listener: RequestListener = (request, response) =>
     pathOf(request).startsWith('/interaction/') ? page(request, response) : protocol(request, response);
-  server.serve(options.guard ? options.guard(listener) : listener);
+  for (const front of [server, door]) front?.serve(options.guard ? options.guard(listener) : listener);
+  const urlFor = (route: string): string => provider.urlFor(route);
   return {
     issuer: server.url,
-    authorizationEndpoint: provider.urlFor('authorization'),
-    tokenEndpoint: provider.urlFor('token'),
-    jwksUri: provider.urlFor('jwks'),
-    revocationEndpoint: provider.urlFor('revocation'),
-    ...(options.accessTokenFormat === 'jwt' ? {} : { userinfoEndpoint: provider.urlFor('userinfo') }),
+    authorizationEndpoint: urlFor('authorization'),
+    tokenEndpoint: urlFor('token'),
+    jwksUri: urlFor('jwks'),
+    revocationEndpoint: urlFor('revocation'),
+    ...(options.accessTokenFormat === 'jwt' ? {} : { userinfoEndpoint: urlFor('userinfo') }),
     introspect: async (token) => {
       const found = await provider.AccessToken.find(token);
       if (!found?.isValid || !found.clientId) return undefined;
       return { subject: found.accountId, audience: null, clientId: found.clientId };
     },
-    close: () => server.close(),
+    rotateKeys: begin,
+    close: async () => void (await Promise.all([server.close(), door?.close()])),
   };
 }
 
-async function configuration(options: OpenidProviderOptions): Promise<Configuration> {
+async function signingKey({ signingAlgorithm: alg = 'RS256' }: OpenidProviderOptions): Promise<JWK> {
+  const { privateKey } = await generateKeyPair(alg, { extractable: true });
+  return { ...(await exportJWK(privateKey)), alg, use: 'sig' };
+}
+
+function configuration(options: OpenidProviderOptions, doorUrl: string | undefined): Configuration {
   const algorithm = options.signingAlgorithm ?? 'RS256';
   const refreshTokenTtlSeconds = options.refreshTokenTtlSeconds ?? 86_400;
-  const { privateKey } = await generateKeyPair(algorithm, { extractable: true });
-  const key: JWK = { ...(await exportJWK(privateKey)), alg: algorithm, use: 'sig' };
   const store = new TokenStore();
   const claimsBySubject = new Map(Object.values(options.users).map((claims) => [claims.sub, claims]));
   const refreshTokens = options.refreshTokens ?? true;
   return {
     adapter: (model) => store.adapter(model),
-    jwks: { keys: [key] },
     clients: options.clients.map((client) => clientMetadata(client, refreshTokens)),
+    clientAuthMethods: [
+      'client_secret_basic',
+      'client_secret_post',
+      'private_key_jwt',
+      ...(doorUrl === undefined ? [] : (['tls_client_auth', 'self_signed_tls_client_auth'] as const)),
+      'none',
+    ],
+    acrValues: options.acr === undefined ? [] : [options.acr],
+    discovery: doorUrl === undefined ? {} : { mtls_endpoint_aliases: endpointsAt(doorUrl) },
     clientDefaults: { id_token_signed_response_alg: algorithm },
     claims: { openid: ['sub'], profile: ['name'], email: ['email'] },
     conformIdTokenClaims: false,
@@ -162,6 +204,11 @@ function features(
     devInteractions: { enabled: false },
     dPoP: { enabled: false },
     rpInitiatedLogout: { enabled: false },
+    pushedAuthorizationRequests: {
+      enabled: true,
+      requirePushedAuthorizationRequests: options.pushedRequests === 'required',
+    },
+    mTLS: byCertificate(options.certificates !== undefined),
     revocation: {
       enabled: true,
       allowedPolicy: (_context, client, token) => token.clientId === client.clientId,
@@ -192,6 +239,8 @@ function clientMetadata(client: OpenidClient, refreshTokens: boolean) {
     ...(client.clientSecret ? { client_secret: client.clientSecret } : {}),
     redirect_uris: client.redirectUris,
     token_endpoint_auth_method: client.authentication ?? 'client_secret_basic',
+    ...(client.keys ? { jwks: { keys: [...client.keys] } } : {}),
+    ...(client.certificateName ? { tls_client_auth_san_dns: client.certificateName } : {}),
     grant_types: refreshTokens ? ['authorization_code', 'refresh_token'] : ['authorization_code'],
   };
 }
@@ -267,7 +316,8 @@ async function answerSignIn({ provider, options, request, response }: SignIn): P
     await (await provider.Session.findByUid(session.uid))?.destroy();
     delete interaction.session;
   }
-  interaction.result = { login: { accountId: claims.sub } };
+  const { acr } = options;
+  interaction.result = { login: { accountId: claims.sub, ...(acr === undefined ? {} : { acr }) } };
   await interaction.save(interaction.exp - Math.floor(Date.now() / 1000));
   response
     .writeHead(303, { location: interaction.returnTo, 'content-length': 0, 'cache-control': 'no-store' })

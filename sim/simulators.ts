@@ -159,7 +159,7 @@ async function startProvider(
     ...defaults,
     ...rules,
   });
-  const { introspect: _introspect, close: _close, ...endpoints } = provider;
+  const { introspect: _introspect, rotateKeys: _rotateKeys, close: _close, ...endpoints } = provider;
   return { provider, facts: { ...endpoints, clientId, clientSecret } };
 }
 

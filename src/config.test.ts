@@ -33,6 +33,7 @@ describe('a valid configuration', () => {
           clientAuthentication: 'client_secret_basic',
           scope: 'openid profile email',
           discovery: true,
+          pushedAuthorizationRequests: 'if-required',
           idTokenSignedResponseAlg: 'RS256',
           userinfo: true,
           authorizationParameters: {},

@@ -136,15 +136,37 @@ export interface SessionConfig {
   claims: string[];
 }
 
+/** How we prove to be the client. */
+export type ClientAuthenticationMethod =
+  | 'client_secret_basic'
+  | 'client_secret_post'
+  | 'private_key_jwt'
+  | 'tls_client_auth'
+  | 'self_signed_tls_client_auth'
+  | 'none';
+
+/** Asymmetric ones only (RFC 7518 §3.1, RFC 8037). */
+export type SignatureAlgorithm = `${'RS' | 'PS' | 'ES'}${256 | 384 | 512}` | 'EdDSA';
+
 /** One authorization server. */
 export interface ProviderConfig {
   /** Exactly as the provider writes it (RFC 8414 §2). */
   issuer: string;
   clientId: string;
-  /** Present unless `clientAuthentication` is `none`. Secret. */
+  /** Present with `client_secret_basic` and `client_secret_post`. Secret. */
   clientSecret?: string;
-  /** RFC 6749 §2.3.1. Default: `client_secret_basic`. */
-  clientAuthentication: 'client_secret_basic' | 'client_secret_post' | 'none';
+  /** RFC 6749 §2.3.1, RFC 7523 §2.2, RFC 8705 §2. Default: `client_secret_basic`. */
+  clientAuthentication: ClientAuthenticationMethod;
+  /** Absolute path, PEM or JWK; read anew for each use. Present with `private_key_jwt` and certificates. */
+  clientKeyFile?: string;
+  /** `kid` of our assertions. Default: that of the JWK, if any. */
+  clientKeyId?: string;
+  /** `alg` of our assertions. Present with `private_key_jwt`. */
+  clientKeyAlgorithm?: SignatureAlgorithm;
+  /** Absolute path, PEM with the chain; read anew for each use. Present with `tls_client_auth`, `self_signed_tls_client_auth`. */
+  clientCertificateFile?: string;
+  /** RFC 9126. Whatever is written, always where the provider requires it. Default: `if-required`. */
+  pushedAuthorizationRequests: 'if-required' | 'if-offered' | 'always';
   /** Separated by spaces (RFC 6749 §3.3). Default: `openid profile email`. */
   scope: string;
   /** Default: true. With false the endpoints below are given, and only then. */
@@ -155,8 +177,13 @@ export interface ProviderConfig {
   jwksUri?: string;
   /** Present without discovery where `userinfo` is true. */
   userinfoEndpoint?: string;
-  /** Asymmetric (RFC 7518 §3.1, RFC 8037). Default: `RS256`. */
-  idTokenSignedResponseAlg: string;
+  pushedAuthorizationRequestEndpoint?: string;
+  /** Default: `RS256`. */
+  idTokenSignedResponseAlg: SignatureAlgorithm;
+  /** Longest since the person proved who they are, ms (OpenID Connect Core §3.1.2.1 `max_age`). Default: any time. */
+  maxAgeMs?: number;
+  /** Ways of proving it, of which one must have been used (`acr`). At least one. Default: any way. */
+  acrValues?: string[];
   /** Whether to call userinfo and compare `sub`. Default: true, but false without discovery and `userinfoEndpoint`. */
   userinfo: boolean;
   /** Claim compared with the first provider's, or `dangerously-anyone`. Present on every later provider of the login. */

@@ -161,7 +161,7 @@ test('with TLS that is trusted, the days left of each certificate are told, and 
   expect(found('store.permissions')).toMatchObject({ level: 'fine' });
   expect(found('store.tls')).toMatchObject({
     level: 'risky',
-    says: 'the certificate of 127.0.0.1 is trusted and valid for another 9 days',
+    says: 'the trusted certificate of 127.0.0.1 is valid for another 9 days',
   });
   expect(found('upstreams.eln.certificate')).toMatchObject({
     level: 'fine',

@@ -9,7 +9,7 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWTHeaderParameters, S
 export type Json = Record<string, unknown>;
 
 /** One of the addresses of a provider. */
-export type Endpoint = 'discovery' | 'jwks' | 'authorization' | 'token' | 'userinfo' | 'elsewhere';
+export type Endpoint = 'discovery' | 'jwks' | 'pushed' | 'authorization' | 'token' | 'userinfo' | 'elsewhere';
 
 /** A request as it came. */
 export interface RecordedRequest {
@@ -76,6 +76,7 @@ export async function startFakeProvider(): Promise<FakeProvider> {
   const requests: RecordedRequest[] = [];
   const grants = new Map<string, Grant>();
   const people = new Map<string, Json>();
+  const pushed = new Map<string, URLSearchParams>();
   const server = createServer((request, response) => {
     void record(request).then((recorded) => {
       requests.push(recorded);
@@ -90,6 +91,7 @@ export async function startFakeProvider(): Promise<FakeProvider> {
     token_endpoint: `${issuer}/token`,
     jwks_uri: `${issuer}/jwks`,
     userinfo_endpoint: `${issuer}/userinfo`,
+    pushed_authorization_request_endpoint: `${issuer}/pushed`,
   };
 
   const provider: FakeProvider = {
@@ -122,7 +124,13 @@ export async function startFakeProvider(): Promise<FakeProvider> {
       answerJson(response, { issuer, ...endpoints, ...support, ...provider.behaviour.metadata });
     },
     jwks: (response) => answerJson(response, provider.behaviour.jwks ?? { keys: [key] }),
-    authorization(response, { parameters: asked }) {
+    pushed(response, { parameters }) {
+      const request_uri = `urn:ietf:params:oauth:request_uri:${randomUUID()}`;
+      pushed.set(request_uri, parameters);
+      answerJson(response, { request_uri, expires_in: 60 }, 201);
+    },
+    authorization(response, { parameters }) {
+      const asked = pushed.get(parameters.get('request_uri') ?? '') ?? parameters;
       const code = randomUUID();
       grants.set(code, { asked, person: provider.person });
       const back = new URLSearchParams({ code, state: asked.get('state') ?? '', iss: issuer });
@@ -179,6 +187,7 @@ export function answerJson(response: ServerResponse, value: unknown, status = 20
 const paths: Readonly<Record<string, Endpoint>> = {
   '/.well-known/openid-configuration': 'discovery',
   '/jwks': 'jwks',
+  '/pushed': 'pushed',
   '/authorization': 'authorization',
   '/token': 'token',
   '/userinfo': 'userinfo',

@@ -39,7 +39,7 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'coatcheck.ts': [/^(?:session|oauth)\//, /^(?:config|errors|telemetry|session-manager)\.ts$/],
   'doctor/': [
     /^session\/(?:redis|redis-address|store)\.ts$/,
-    /^oauth\/provider-fetch\.ts$/,
+    /^oauth\/(?:client-key|provider-fetch)\.ts$/,
     /^config\/quantity\.ts$/,
     /^(?:config|errors|policy|telemetry)\.ts$/,
   ],

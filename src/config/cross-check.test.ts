@@ -12,6 +12,19 @@ import {
 
 const anEndpoint = 'https://identity.example.com/x';
 
+const byKey = {
+  clientSecret: undefined,
+  clientAuthentication: 'private_key_jwt',
+  clientKeyFile: '/dev/null',
+  clientKeyAlgorithm: 'ES256',
+};
+const byCertificate = {
+  clientSecret: undefined,
+  clientAuthentication: 'tls_client_auth',
+  clientKeyFile: '/dev/null',
+  clientCertificateFile: '/dev/null',
+};
+
 const store = { url: 'rediss://sessions.example.com' };
 
 const bad: readonly BadRow[] = [
@@ -24,6 +37,47 @@ const bad: readonly BadRow[] = [
     'needless client secret',
     identity({ clientAuthentication: 'none' }),
     'providers.identity.clientSecret: given; expected none, for clientAuthentication is none',
+  ],
+  [
+    'a secret and a key',
+    identity({ ...byKey, clientSecret: 'canary-x' }),
+    'providers.identity.clientSecret: given; expected none, for clientAuthentication is private_key_jwt',
+  ],
+  [
+    'assertions without an algorithm',
+    identity({ ...byKey, clientKeyAlgorithm: undefined }),
+    'providers.identity.clientKeyAlgorithm: missing; expected the algorithm to sign with',
+  ],
+  [
+    'a certificate without its key',
+    identity({ ...byCertificate, clientKeyFile: undefined }),
+    'providers.identity.clientKeyFile: missing; expected the file of a private key',
+  ],
+  [
+    'a key without its certificate',
+    identity({ ...byCertificate, clientCertificateFile: undefined }),
+    'providers.identity.clientCertificateFile: missing; expected the file of a certificate',
+  ],
+  [
+    'the name of a key that signs nothing',
+    identity({ ...byCertificate, clientKeyId: 'k' }),
+    'providers.identity.clientKeyId: given; expected none, for clientAuthentication is tls_client_auth',
+  ],
+  [
+    'pushing without an endpoint',
+    identity({
+      discovery: false,
+      authorizationEndpoint: anEndpoint,
+      tokenEndpoint: anEndpoint,
+      jwksUri: anEndpoint,
+      pushedAuthorizationRequests: 'always',
+    }),
+    'providers.identity.pushedAuthorizationRequestEndpoint: missing; expected an https:// URL, for discovery is false',
+  ],
+  [
+    'an age that no ID token will tell',
+    identity({ scope: 'read', maxAge: '1h' }),
+    'providers.identity.maxAge: given; expected openid in scope, for the ID token is what says so',
   ],
   [
     'memory store off loopback',

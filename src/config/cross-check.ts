@@ -1,5 +1,5 @@
 /** What no single key can tell: whether the parts of a configuration fit together. */
-import type { Config, ProviderConfig } from '../config.ts';
+import type { ClientAuthenticationMethod, Config, ProviderConfig } from '../config.ts';
 import { isLoopback } from './address.ts';
 import { type ConfigProblem, keyPath, show } from './problem.ts';
 
@@ -79,7 +79,13 @@ function* checkLogin({ login, providers }: Config): Problems {
   }
 }
 
-const endpoints = ['authorizationEndpoint', 'tokenEndpoint', 'jwksUri', 'userinfoEndpoint'] as const;
+const endpoints = [
+  'authorizationEndpoint',
+  'tokenEndpoint',
+  'jwksUri',
+  'userinfoEndpoint',
+  'pushedAuthorizationRequestEndpoint',
+] as const;
 
 function* checkEndpoints(name: string, provider: ProviderConfig): Problems {
   const needed: ReadonlySet<string> = new Set([
@@ -87,6 +93,7 @@ function* checkEndpoints(name: string, provider: ProviderConfig): Problems {
     'tokenEndpoint',
     ...(provider.scope.split(' ').includes('openid') ? ['jwksUri'] : []),
     ...(provider.userinfo ? ['userinfoEndpoint'] : []),
+    ...(provider.pushedAuthorizationRequests === 'always' ? ['pushedAuthorizationRequestEndpoint'] : []),
   ]);
   for (const endpoint of endpoints) {
     const value = provider[endpoint];
@@ -100,6 +107,45 @@ function* checkEndpoints(name: string, provider: ProviderConfig): Problems {
   }
 }
 
+const secretForms = 'clientSecret or clientSecretFile (or clientAuthentication: none)';
+const keyForm = 'the file of a private key';
+
+/** What each way to prove to be the client needs, in words for where it is missing. It takes nothing else. */
+const clientProofs: Readonly<Record<ClientAuthenticationMethod, Readonly<Record<string, string>>>> = {
+  client_secret_basic: { clientSecret: secretForms },
+  client_secret_post: { clientSecret: secretForms },
+  private_key_jwt: { clientKeyFile: keyForm, clientKeyAlgorithm: 'the algorithm to sign with' },
+  tls_client_auth: { clientKeyFile: keyForm, clientCertificateFile: 'the file of a certificate' },
+  self_signed_tls_client_auth: { clientKeyFile: keyForm, clientCertificateFile: 'the file of a certificate' },
+  none: {},
+};
+
+function* checkClientProof(name: string, provider: ProviderConfig): Problems {
+  const { clientAuthentication: method } = provider;
+  for (const key of [
+    'clientSecret',
+    'clientKeyFile',
+    'clientKeyAlgorithm',
+    'clientKeyId',
+    'clientCertificateFile',
+  ] as const) {
+    const needed = clientProofs[method][key];
+    const given = provider[key] !== undefined;
+    const optional = key === 'clientKeyId' && method === 'private_key_jwt';
+    if (optional || given === (needed !== undefined)) continue;
+    const expected = needed ?? `none, for clientAuthentication is ${method}`;
+    yield problem(['providers', name, key], given ? 'given' : 'missing', expected);
+  }
+}
+
+function* checkPersonProof(name: string, provider: ProviderConfig): Problems {
+  if (provider.scope.split(' ').includes('openid')) return;
+  for (const [key, value] of Object.entries({ maxAge: provider.maxAgeMs, acrValues: provider.acrValues })) {
+    if (value === undefined) continue;
+    yield problem(['providers', name, key], 'given', 'openid in scope, for the ID token is what says so');
+  }
+}
+
 function* checkProviders({ providers }: Config): Problems {
   const seen = new Map<string, string>();
   for (const [name, provider] of Object.entries(providers)) {
@@ -109,14 +155,8 @@ function* checkProviders({ providers }: Config): Problems {
     if (twin !== undefined) {
       yield problem(['providers', name], `same issuer and clientId as ${twin}`, 'each provider only once');
     }
-    const secretGiven = provider.clientSecret !== undefined;
-    if (secretGiven === (provider.clientAuthentication === 'none')) {
-      const seenSecret = secretGiven ? 'given' : 'missing';
-      const expected = secretGiven
-        ? 'none, for clientAuthentication is none'
-        : 'clientSecret or clientSecretFile (or clientAuthentication: none)';
-      yield problem(['providers', name, 'clientSecret'], seenSecret, expected);
-    }
+    yield* checkClientProof(name, provider);
+    yield* checkPersonProof(name, provider);
     yield* checkEndpoints(name, provider);
   }
 }

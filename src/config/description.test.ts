@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fastify from 'fastify';
 import { afterAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { env, input, keySecret, upstream } from '../../test/config-input.ts';
+import { env, keySecret, upstream } from '../../test/config-input.ts';
 import { type Config, describeConfig, jsonSchema, parseConfig, printable, readConfig } from '../config.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'coatcheck-description-'));
@@ -17,8 +17,10 @@ describe('the documented configuration', () => {
     const place = join(directory, 'example');
     mkdirSync(join(place, 'secrets'), { recursive: true });
     cpSync(example, join(place, 'coatcheck.yaml'));
-    const secrets = ['key-1', 'key-2', 'identity-client-secret', 'facade-client-secret'];
-    for (const name of [...secrets, 'store-password', 'store-authorities.pem', 'sentinel-password']) {
+    const secrets = ['key-1', 'key-2', 'facade-client-secret', 'store-password', 'sentinel-password'];
+    const clientFiles = ['identity-client-key', 'archive-client-key', 'archive-client-certificate'];
+    const pemFiles = [...clientFiles, 'store-authorities'].map((name) => `${name}.pem`);
+    for (const name of [...secrets, ...pemFiles]) {
       writeFileSync(join(place, 'secrets', name), `${keySecret}\n`);
     }
     return readConfig(join(place, 'coatcheck.yaml'), {
@@ -79,7 +81,10 @@ describe('the documented configuration', () => {
       },
       keys: [{ id: 'k2', secret: '(secret, 33 bytes)' }, { id: 'k1' }],
       session: { idleTimeout: '1h', absoluteTimeout: '12h' },
-      providers: { identity: { clientSecret: '(secret, 44 characters)', timeout: '5s' } },
+      providers: {
+        identity: { maxAge: '12h', timeout: '5s' },
+        notebook: { clientSecret: '(secret, 8 characters)' },
+      },
       upstreams: { eln: { headers: { client_id: '(secret, 4 characters)' } } },
       limits: { requestBody: '10MiB', drainTimeout: '25s' },
     });

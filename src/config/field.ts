@@ -1,5 +1,6 @@
 /** The building blocks of the schema: each leaf knows how it is written, which docs and error messages then repeat. */
 import * as z from 'zod';
+import { type AddressParts, webAddressFault } from './address.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from './quantity.ts';
 
 /** What is known about one field beside its type. */
@@ -52,6 +53,16 @@ export const text = (
 /** Text that a pattern describes. */
 export const matching = (pattern: RegExp, form: string): z.ZodType<string, string> =>
   text({ form }, (value) => (pattern.test(value) ? undefined : form));
+
+/** An address of the web, encrypted or on loopback. */
+export const webAddress = (parts: AddressParts = {}): z.ZodType<string, string> =>
+  text({ form: 'https:// URL' }, (value) => webAddressFault(value, parts));
+
+/** The name of a claim. What every object has by inheritance is none: two people would always agree on it. */
+export const claimName = (): z.ZodType<string, string> =>
+  text({ form: 'claim name' }, (value) =>
+    /^[!-~]{1,128}$/.test(value) && !(value in Object.prototype) ? undefined : 'claim name',
+  );
 
 /** The path of a file; relative ones start at the configuration's directory. */
 export const filePath = (): z.ZodType<string, string> =>

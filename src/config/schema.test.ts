@@ -101,6 +101,16 @@ const bad: readonly BadRow[] = [
     'providers.identity.scope: "openid  email"; expected scopes separated by single spaces',
   ],
   [
+    'symmetric assertions',
+    identity({ clientKeyAlgorithm: 'HS256' }),
+    'providers.identity.clientKeyAlgorithm: "HS256"; expected one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA',
+  ],
+  [
+    'no acr at all',
+    identity({ acrValues: [] }),
+    'providers.identity.acrValues: an empty list; expected at least 1',
+  ],
+  [
     'authorization header',
     upstream({ headers: { authorization: 'canary-x' } }),
     'upstreams.eln.headers.authorization: this name; expected a header that the gateway does not set or remove itself',
@@ -143,7 +153,7 @@ test.each(bad)(badTitle, (_, value, line) => {
 
 test('every parameter that the protocol sets itself is refused', () => {
   const names =
-    'client_id redirect_uri response_type response_mode scope state nonce code_challenge code_challenge_method request request_uri';
+    'client_id redirect_uri response_type response_mode scope state nonce code_challenge code_challenge_method request request_uri max_age acr_values';
   for (const name of names.split(' ')) {
     const [line] = problems(identity({ authorizationParameters: { [name]: 'x' } }));
     expect(line).toContain(`authorizationParameters.${name}: this name`);

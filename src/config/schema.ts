@@ -1,19 +1,21 @@
 /** The one schema: form, default, unit, secret or not, and what each key is for. The docs page is generated from it. */
 import * as z from 'zod';
-import type { Config, ProviderConfig, UpstreamConfig } from '../config.ts';
+import type { Config, UpstreamConfig } from '../config.ts';
 import { webAddressFault } from './address.ts';
 import {
   about,
   choice,
+  claimName,
   duration,
-  flag,
   integer,
   mapping,
   matching,
   secretBytes,
   size,
   text,
+  webAddress,
 } from './field.ts';
+import { provider } from './provider-schema.ts';
 import { outage, store } from './store-schema.ts';
 
 const second = 1000;
@@ -24,28 +26,12 @@ const day = 24 * hour;
 const origin = text({ form: 'https:// origin, without path' }, (value) =>
   webAddressFault(value, { path: false }),
 );
-const address = text({ form: 'https:// URL' }, (value) => webAddressFault(value));
-const endpoint = text({ form: 'https:// URL' }, (value) => webAddressFault(value, { query: true }));
 const host = matching(/^[\w.:-]{1,253}$/, 'host name or IP address');
 const port = integer(0, 65_535);
-// What every object has by inheritance is no claim: two people would always agree on it.
-const claim = text({ form: 'claim name' }, (value) =>
-  /^[!-~]{1,128}$/.test(value) && !(value in Object.prototype) ? undefined : 'claim name',
-);
 const name = matching(
   /^[a-z][a-z0-9-]{0,63}$/,
   'name of lower-case letters, digits and hyphens, a letter first',
 );
-
-const protocolParameters: ReadonlySet<string> = new Set(
-  'client_id client_secret redirect_uri response_type response_mode scope state nonce code_challenge code_challenge_method request request_uri'.split(
-    ' ',
-  ),
-);
-const parameterName = text({ form: 'parameter name' }, (value) => {
-  if (protocolParameters.has(value)) return 'a parameter that the protocol does not set itself';
-  return /^[\w.-]{1,64}$/.test(value) ? undefined : 'parameter name of letters, digits, _ . -';
-});
 
 const ownHeaders: ReadonlySet<string> = new Set(
   'authorization cookie host content-length expect connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding upgrade'.split(
@@ -96,7 +82,7 @@ const session = z
     ).prefault('12h'),
     claims: about(
       'Claims about the person that a session keeps and `/auth/session` shows.',
-      z.array(claim),
+      z.array(claimName()),
     ).prefault(['name', 'email']),
   })
   .transform(({ idleTimeout, absoluteTimeout, claims }): Config['session'] => ({
@@ -105,86 +91,9 @@ const session = z
     claims,
   }));
 
-const provider = z
-  .strictObject({
-    issuer: about('Issuer identifier, exactly as the provider writes it (RFC 8414 §2).', address),
-    clientId: about('Name under which the provider knows us.', matching(/^[ -~]{1,512}$/, 'text')),
-    clientSecret: about(
-      'Our secret with the provider. Required unless `clientAuthentication` is `none`.',
-      text({ form: 'text', secret: 'whole' }, (value) =>
-        /^[ -~]{1,1024}$/.test(value) ? undefined : 'printable ASCII on one line',
-      ),
-    ).exactOptional(),
-    clientAuthentication: about(
-      'How we prove to be the client at the token endpoint (RFC 6749 §2.3.1). `none` is for public clients.',
-      choice('client_secret_basic', 'client_secret_post', 'none'),
-    ).prefault('client_secret_basic'),
-    scope: about(
-      'Scopes to ask for (RFC 6749 §3.3). With `openid` an ID token is required and verified.',
-      matching(/^[!#-[\]-~]+( [!#-[\]-~]+)*$/, 'scopes separated by single spaces'),
-    ).prefault('openid profile email'),
-    discovery: about(
-      'Whether endpoints come from the provider’s own metadata. With `false` they are given here.',
-      flag(),
-    ).prefault(true),
-    authorizationEndpoint: about('Only and always with `discovery: false`.', endpoint).exactOptional(),
-    tokenEndpoint: about('Only and always with `discovery: false`.', endpoint).exactOptional(),
-    jwksUri: about(
-      'Key set for ID tokens. Only with `discovery: false`, and always there if `scope` has `openid`.',
-      endpoint,
-    ).exactOptional(),
-    userinfoEndpoint: about('Only with `discovery: false`.', endpoint).exactOptional(),
-    idTokenSignedResponseAlg: about(
-      'The one signature algorithm accepted on ID tokens.',
-      choice('RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'),
-    ).prefault('RS256'),
-    userinfo: about(
-      'Whether to ask the userinfo endpoint about the person and compare its `sub`. Default: true, except where `discovery: false` comes without `userinfoEndpoint`.',
-      flag(),
-    ).exactOptional(),
-    sameUser: about(
-      'Claim whose value must equal that of the first provider, so that nobody mixes two people into one session. Required on every later provider of `login`. `dangerously-anyone` compares nothing.',
-      claim,
-    ).exactOptional(),
-    authorizationParameters: about(
-      'Fixed extra parameters of the authorization request, such as `prompt` or `audience`.',
-      mapping(parameterName, matching(/^[ -~]{1,1024}$/, 'text')),
-    ).prefault({}),
-    accessTokenLifetime: about(
-      'How long access tokens last where the provider’s answers lack `expires_in`. Default: as long as the session may.',
-      duration(second, 30 * day),
-    ).exactOptional(),
-    refreshTokenLifetime: about(
-      'How long a person’s refresh tokens last from sign-in on, however often they are used. Default: what the provider tells (`refresh_token_expires_in`, `refresh_expires_in`), or as long as the session may.',
-      duration(minute, 365 * day),
-    ).exactOptional(),
-    refreshTokenIdleTimeout: about(
-      'How long a refresh token lasts without being used, such as `30d`. Default: as above.',
-      duration(minute, 365 * day),
-    ).exactOptional(),
-    timeout: about('The longest wait for one answer of the provider.', duration(100, minute)).prefault('5s'),
-  })
-  .transform(
-    ({
-      timeout,
-      userinfo,
-      accessTokenLifetime,
-      refreshTokenLifetime,
-      refreshTokenIdleTimeout,
-      ...rest
-    }): ProviderConfig => ({
-      ...rest,
-      userinfo: userinfo ?? (rest.discovery || rest.userinfoEndpoint !== undefined),
-      ...(accessTokenLifetime !== undefined && { accessTokenLifetimeMs: accessTokenLifetime }),
-      ...(refreshTokenLifetime !== undefined && { refreshTokenLifetimeMs: refreshTokenLifetime }),
-      ...(refreshTokenIdleTimeout !== undefined && { refreshTokenIdleTimeoutMs: refreshTokenIdleTimeout }),
-      timeoutMs: timeout,
-    }),
-  );
-
 const upstream = z
   .strictObject({
-    url: about('Where `/api/<name>/…` leads. The rest of the path is appended.', address),
+    url: about('Where `/api/<name>/…` leads. The rest of the path is appended.', webAddress()),
     provider: about('Provider, one of `login`, whose access token is attached.', name),
     headers: about(
       'Fixed headers for every request, such as an API key. Names in lower case; values are treated as secrets.',
@@ -208,7 +117,7 @@ const upstream = z
   );
 
 const app = z.strictObject({
-  url: about('Where everything leads that is not ours.', address),
+  url: about('Where everything leads that is not ours.', webAddress()),
   public: about(
     'Paths that need no session: exact, or all below with a final `/*`. Matched on the path alone.',
     z.array(

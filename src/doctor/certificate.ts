@@ -36,7 +36,10 @@ export async function judgeCertificate(place: TlsPlace, now: () => number): Prom
   });
   try {
     await once(socket, 'secureConnect', { signal: AbortSignal.timeout(timeoutMs) });
-    return judgeTime(host, Date.parse(socket.getPeerCertificate().valid_to) - now());
+    return judgeDays(
+      `the trusted certificate of ${host}`,
+      Date.parse(socket.getPeerCertificate().valid_to) - now(),
+    );
   } catch (fault) {
     if (!reached) return undefined;
     return refused(host, fault instanceof Error ? String(Reflect.get(fault, 'code') ?? fault.name) : 'fault');
@@ -45,9 +48,11 @@ export async function judgeCertificate(place: TlsPlace, now: () => number): Prom
   }
 }
 
-function judgeTime(host: string, leftMs: number): Verdict {
+/** Judges how long a certificate will last yet. */
+export function judgeDays(what: string, leftMs: number): Verdict {
   const days = Math.floor(leftMs / day);
-  const says = `the certificate of ${host} is trusted and valid for another ${days} ${days === 1 ? 'day' : 'days'}`;
+  if (days < 0) return wrong(`${what} has expired`, 'renew it');
+  const says = `${what} is valid for another ${days} ${days === 1 ? 'day' : 'days'}`;
   return days < renewalDays
     ? risky(says, 'renew it, and see why that has not happened by itself')
     : fine(says);

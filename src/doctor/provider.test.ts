@@ -1,5 +1,6 @@
 import { exportJWK, generateKeyPair } from 'jose';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { createAuthority } from '../../test/certificates.ts';
 import { type FakeProvider, type Json, startFakeProvider } from '../../test/fake-provider.ts';
 import { diagnose, plainInput } from '../../test/findings.ts';
 import type { Finding } from '../doctor.ts';
@@ -45,6 +46,7 @@ describe('an honest provider', () => {
       keys: 'fine',
       pkce: 'fine',
       clientAuthentication: 'fine',
+      pushedRequests: 'fine',
       redirectUri: 'fine',
     });
     expect(findings.redirectUri?.says).toContain('http://localhost:8080/auth/callback/identity');
@@ -67,6 +69,54 @@ describe('an honest provider', () => {
     expect(requests.length).toBeGreaterThan(2);
     expect(requests.every(({ headers }) => headers.authorization === undefined)).toBe(true);
     expect(JSON.stringify(requests.map(({ parameters }) => String(parameters)))).not.toContain('canary');
+  });
+});
+
+describe('how we prove ourselves is looked at', () => {
+  const authority = createAuthority();
+  afterAll(() => authority.remove());
+  const withKey = (clientKeyFile: string, clientKeyAlgorithm: string): Json => ({
+    clientSecret: undefined,
+    clientAuthentication: 'private_key_jwt',
+    clientKeyFile,
+    clientKeyAlgorithm,
+  });
+
+  test('a key that can sign, and one that cannot', async () => {
+    const { keyFile } = authority.issue('DNS:apps.example.com', 1);
+    expect((await examined(withKey(keyFile, 'ES256'))).clientKey).toMatchObject({
+      level: 'fine',
+      says: 'our key can sign with ES256',
+    });
+    expect((await examined(withKey(keyFile, 'PS256'))).clientKey).toMatchObject({
+      level: 'wrong',
+      says: 'providers.identity.clientKeyFile holds no key of sufficient strength for PS256',
+    });
+  });
+
+  test.each([
+    [30, 'fine', 'our certificate is valid for another 29 days'],
+    [3, 'risky', 'our certificate is valid for another 2 days'],
+    [0, 'wrong', 'our certificate has expired'],
+  ])('a certificate with %s days left', async (days, level, says) => {
+    const { certFile, keyFile } = authority.issue('DNS:apps.example.com', days);
+    const method = { clientSecret: undefined, clientAuthentication: 'tls_client_auth' };
+    const findings = await examined({ ...method, clientCertificateFile: certFile, clientKeyFile: keyFile });
+    expect(findings.clientKey).toMatchObject({ level, says });
+  });
+
+  test('whether requests are pushed as the provider and we want it', async () => {
+    const required = { require_pushed_authorization_requests: true };
+    expect((await examined()).pushedRequests?.do).toContain('set pushedAuthorizationRequests');
+    const always = { pushedAuthorizationRequests: 'always' };
+    expect((await examined(always)).pushedRequests).toMatchObject({ level: 'fine' });
+    provider.behaviour.metadata = required;
+    expect((await examined()).pushedRequests).toMatchObject({ level: 'fine' });
+    provider.behaviour.metadata = { pushed_authorization_request_endpoint: undefined };
+    expect((await examined(always)).pushedRequests).toMatchObject({ level: 'wrong' });
+    expect(await examined()).not.toHaveProperty('pushedRequests');
+    provider.behaviour.metadata = { ...required, pushed_authorization_request_endpoint: undefined };
+    expect((await examined()).pushedRequests).toMatchObject({ level: 'wrong' });
   });
 });
 

@@ -2,9 +2,10 @@ import { createLocalJWKSet, errors, type JSONWebKeySet } from 'jose';
 import type { CustomFetch } from 'openid-client';
 import type { Config, ProviderConfig } from '../config.ts';
 import { CoatcheckError } from '../errors.ts';
+import { certificateEndMs, readAssertionKey } from '../oauth/client-key.ts';
 import { createProviderFetch, isSecureOrLoopback } from '../oauth/provider-fetch.ts';
 import type { Telemetry } from '../telemetry.ts';
-import { judgeCertificate, tlsPlaceOf } from './certificate.ts';
+import { judgeCertificate, judgeDays, tlsPlaceOf } from './certificate.ts';
 import {
   type Check,
   codeInBrackets,
@@ -23,6 +24,7 @@ type Metadata = Readonly<Record<string, unknown>>;
 
 /** A provider, and what it says of itself or the configuration says for it. */
 interface ExaminedProvider {
+  readonly name: string;
   readonly config: ProviderConfig;
   readonly redirectUri: string;
   readonly fetchJson: (url: string) => Promise<JsonAnswer>;
@@ -53,6 +55,7 @@ export async function examineProvider(
     createProviderFetch({ provider: name, timeoutMs: config.timeoutMs, telemetry }),
   );
   const subject: ExaminedProvider = {
+    name,
     config,
     redirectUri: `${setting.config.publicUrl}/auth/callback/${name}`,
     fetchJson,
@@ -62,7 +65,7 @@ export async function examineProvider(
     now,
   };
   const checks =
-    subject.metadata.kind === 'fault' ? { discovery, certificate, redirectUri } : checksOfMetadata;
+    subject.metadata.kind === 'fault' ? { discovery, certificate, clientKey, redirectUri } : checksOfMetadata;
   return examine({ name: `providers.${name}`, subject, checks, limitMs: config.timeoutMs + 5000 });
 }
 
@@ -75,6 +78,8 @@ const checksOfMetadata: Readonly<Record<string, Check<ExaminedProvider>>> = {
   keys,
   pkce,
   clientAuthentication,
+  clientKey,
+  pushedRequests,
   redirectUri,
 };
 
@@ -108,6 +113,7 @@ function configuredMetadata(config: ProviderConfig): Metadata {
     token_endpoint: config.tokenEndpoint,
     jwks_uri: config.jwksUri,
     userinfo_endpoint: config.userinfoEndpoint,
+    pushed_authorization_request_endpoint: config.pushedAuthorizationRequestEndpoint,
   };
 }
 
@@ -229,6 +235,45 @@ function clientAuthentication(subject: ExaminedProvider): Verdict | undefined {
         `announces ${quote(announced.join(' '))}, but configured is ${method}`,
         'set clientAuthentication to one of these',
       );
+}
+
+/** Whether our own key or certificate would be used, and for how long yet. */
+function clientKey({ name, config, now }: ExaminedProvider): Verdict | undefined {
+  try {
+    if (config.clientAuthentication === 'private_key_jwt') {
+      readAssertionKey(name, config);
+      return fine(`our key can sign with ${config.clientKeyAlgorithm}`);
+    }
+    return config.clientCertificateFile === undefined
+      ? undefined
+      : judgeDays('our certificate', certificateEndMs(name, config) - now());
+  } catch (fault) {
+    if (!CoatcheckError.is(fault)) throw fault;
+    return wrong(
+      fault.message,
+      'put a key there that is strong enough, and a certificate that belongs to it',
+    );
+  }
+}
+
+function pushedRequests(subject: ExaminedProvider): Verdict | undefined {
+  const { pushedAuthorizationRequests: rule } = subject.config;
+  const offered = metadataOf(subject, 'pushed_authorization_request_endpoint') !== undefined;
+  const required = (metadataOf(subject, 'require_pushed_authorization_requests') ?? false) !== false;
+  if (!offered && (required || rule === 'always')) {
+    return wrong(
+      'authorization requests must be pushed, but the provider has no endpoint for it (RFC 9126)',
+      'ask the provider for pushed_authorization_request_endpoint',
+    );
+  }
+  if (required) return fine('requires pushed authorization requests, and gets them');
+  if (!offered) return undefined;
+  return rule === 'if-required'
+    ? fine(
+        'offers pushed authorization requests, which are not used',
+        'set pushedAuthorizationRequests to keep requests out of addresses',
+      )
+    : fine('takes pushed authorization requests');
 }
 
 function redirectUri(subject: ExaminedProvider): Verdict {

@@ -97,11 +97,14 @@ export class Login {
     const provider = providers[position];
     if (provider === undefined)
       throw new CoatcheckError('internal', { detail: 'a login without a next provider' });
+    const { maxAgeMs, acrValues } = this.#options.configs[provider.name] ?? {};
     const transaction = {
       provider: provider.name,
       state: randomText(),
       nonce: randomText(),
       codeVerifier: randomText(),
+      ...(maxAgeMs !== undefined && { maxAgeMs }),
+      ...(acrValues !== undefined && { acrValues }),
       returnTo: so.returnTo,
       answers: so.answers,
     };

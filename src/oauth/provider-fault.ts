@@ -37,7 +37,7 @@ function classify(error: unknown): { readonly code: ErrorCode; readonly what: st
   }
   if (error instanceof client.ResponseBodyError) {
     const code = error.error === 'invalid_grant' ? 'login_callback_invalid' : 'provider_answer_invalid';
-    return { code, what: `the token endpoint answered ${error.status} ${safeCode(error.error)}` };
+    return { code, what: `answered ${error.status} ${safeCode(error.error)}` };
   }
   if (error instanceof client.ClientError) {
     if (error.code === 'OAUTH_TIMEOUT' || error.code === 'OAUTH_ABORT')

@@ -1,6 +1,8 @@
 import type { CustomFetch } from 'openid-client';
+import { Agent, fetch, type Response as ProviderResponse, type RequestInit } from 'undici';
 import { CoatcheckError } from '../errors.ts';
 import type { Telemetry } from '../telemetry.ts';
+import type { ClientCertificate } from './client-key.ts';
 
 /** Options of {@link createProviderFetch}. */
 export interface ProviderFetchOptions {
@@ -8,6 +10,8 @@ export interface ProviderFetchOptions {
   /** For a whole exchange, body included. */
   readonly timeoutMs: number;
   readonly telemetry: Telemetry;
+  /** What to show in the TLS handshake; asked for at each request. Default: nothing. */
+  readonly certificate?: () => ClientCertificate;
 }
 
 /** Larger answers than 1 MiB (after decompression) are no OAuth answers. */
@@ -17,7 +21,9 @@ const bodyLimitBytes = 1024 * 1024;
  * The HTTP of all calls to providers: one deadline for headers and body, a size limit, no redirects (a redirect would
  * carry secrets elsewhere), and one place that tells "cannot be reached now" (network, 5xx, 429) from every other answer.
  */
-export function createProviderFetch({ provider, timeoutMs, telemetry }: ProviderFetchOptions): CustomFetch {
+export function createProviderFetch(options: ProviderFetchOptions): CustomFetch {
+  const { provider, timeoutMs, telemetry, certificate } = options;
+  const connections = createConnections(certificate);
   const unavailable = (
     what: string,
     rest: { readonly cause?: unknown; readonly retryAfterMs?: number | undefined },
@@ -28,9 +34,10 @@ export function createProviderFetch({ provider, timeoutMs, telemetry }: Provider
       ...rest,
     });
 
-  async function exchange(url: string, options: RequestInit): Promise<Response> {
+  async function exchange(url: string, request: RequestInit): Promise<Response> {
     const response = await fetch(url, {
-      ...options,
+      ...request,
+      dispatcher: connections(),
       redirect: 'manual',
       signal: AbortSignal.timeout(timeoutMs),
     });
@@ -40,14 +47,15 @@ export function createProviderFetch({ provider, timeoutMs, telemetry }: Provider
       throw unavailable(`answered ${response.status}`, { retryAfterMs });
     }
     const body = await readLimited(response, provider);
-    const { status, statusText, headers } = response;
+    const { status, statusText } = response;
+    const headers = [...response.headers];
     return new Response(status === 204 || status === 304 ? null : body, { status, statusText, headers });
   }
 
-  return async (url, options) => {
+  return async (url, request) => {
     const end = telemetry.metrics.providerSeconds.startTimer({ provider });
     try {
-      const response = await exchange(url, options as RequestInit);
+      const response = await exchange(url, request as RequestInit);
       end({ outcome: response.ok ? 'ok' : 'refused' });
       return response;
     } catch (error) {
@@ -65,7 +73,22 @@ function retryAfterOf(value: string | null): number | undefined {
   return waitMs > 0 ? waitMs : undefined;
 }
 
-async function readLimited(response: Response, provider: string): Promise<Uint8Array<ArrayBuffer>> {
+/** The provider's own connections. Those that were made with another certificate are closed as soon as nothing runs on them. */
+function createConnections(certificate?: () => ClientCertificate): () => Agent {
+  let shown: ClientCertificate | undefined;
+  let agent = new Agent();
+  return () => {
+    const current = certificate?.();
+    if (current?.cert !== shown?.cert || current?.key !== shown?.key) {
+      void agent.close();
+      shown = current;
+      agent = new Agent({ connect: { ...current } });
+    }
+    return agent;
+  };
+}
+
+async function readLimited(response: ProviderResponse, provider: string): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {

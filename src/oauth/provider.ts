@@ -11,14 +11,17 @@ import {
   type RefreshFault,
   refreshFault,
 } from './provider-fault.ts';
-import { createProviderFetch, isSecureOrLoopback } from './provider-fetch.ts';
+import { createProviderSettings, pushesRequests, usesOpenid } from './provider-settings.ts';
 import { checkTokenType, tokenSetOf } from './token-answer.ts';
 import type { Authorization, Transaction } from './transaction.ts';
 
 /** One configured authorization server. The protocol is openid-client's; what is stricter here than there says why. */
 export interface Provider {
   readonly name: string;
-  /** Where to send the browser (RFC 6749 §4.1.1, RFC 7636 §4.3, OpenID Connect Core §3.1.2.1). */
+  /**
+   * Where to send the browser (RFC 6749 §4.1.1, RFC 7636 §4.3, OpenID Connect Core §3.1.2.1). Where requests are pushed
+   * (RFC 9126), the address works once and for about a minute: to be used at once.
+   */
   authorizationUrl(transaction: Transaction): Promise<URL>;
   /**
    * Redeems a callback: state, `iss` (RFC 9207), code and PKCE verifier, ID token (signature, iss, aud, exp, iat, nonce),
@@ -52,23 +55,14 @@ export interface ProviderOptions {
 /** A provider over openid-client. Metadata is fetched at first use and kept; a failed fetch is tried again by the next caller. */
 export function createProvider(options: ProviderOptions): Provider {
   const { name, config, redirectUri, telemetry } = options;
-  let discovered: Promise<client.Configuration> | undefined;
-
-  async function configuration(): Promise<client.Configuration> {
-    discovered ??= configure(options);
-    try {
-      return await discovered;
-    } catch (error) {
-      discovered = undefined;
-      throw error;
-    }
-  }
+  const configuration = createProviderSettings(options);
 
   return {
     name,
 
-    async authorizationUrl({ state, nonce, codeVerifier }) {
-      return client.buildAuthorizationUrl(await configuration(), {
+    async authorizationUrl({ state, nonce, codeVerifier, maxAgeMs, acrValues }) {
+      const settings = await configuration();
+      const parameters = {
         ...config.authorizationParameters,
         redirect_uri: redirectUri,
         scope: config.scope,
@@ -76,10 +70,20 @@ export function createProvider(options: ProviderOptions): Provider {
         code_challenge: await client.calculatePKCECodeChallenge(codeVerifier),
         code_challenge_method: 'S256',
         ...(usesOpenid(config) ? { nonce } : {}),
-      });
+        ...(maxAgeMs === undefined ? {} : { max_age: String(secondsOf(maxAgeMs)) }),
+        ...(acrValues === undefined ? {} : { acr_values: acrValues.join(' ') }),
+      };
+      if (!pushesRequests(config, settings.serverMetadata())) {
+        return client.buildAuthorizationUrl(settings, parameters);
+      }
+      return telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, () =>
+        client.buildAuthorizationUrlWithPAR(settings, parameters).catch((error: unknown) => {
+          throw providerFault(name, error);
+        }),
+      );
     },
 
-    async redeem(callbackUrl, { state, nonce, codeVerifier }) {
+    async redeem(callbackUrl, { state, nonce, codeVerifier, maxAgeMs, acrValues }) {
       return telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, async () => {
         const settings = await configuration();
         checkIssuer(name, callbackUrl, settings.serverMetadata());
@@ -88,7 +92,9 @@ export function createProvider(options: ProviderOptions): Provider {
             expectedState: state,
             pkceCodeVerifier: codeVerifier,
             ...(usesOpenid(config) ? { expectedNonce: nonce, idTokenExpected: true } : {}),
+            ...(maxAgeMs === undefined ? {} : { maxAge: secondsOf(maxAgeMs) }),
           });
+          if (acrValues !== undefined) checkAcr(name, acrValues, answer.claims());
           return await authorizationOf(options, settings, answer);
         } catch (error) {
           throw providerFault(name, error);
@@ -117,81 +123,6 @@ export function createProvider(options: ProviderOptions): Provider {
   };
 }
 
-async function configure(options: ProviderOptions): Promise<client.Configuration> {
-  const { name, config, telemetry } = options;
-  const metadata = {
-    id_token_signed_response_alg: config.idTokenSignedResponseAlg,
-    [client.clockTolerance]: 30,
-  };
-  const fetch = createProviderFetch({ provider: name, timeoutMs: config.timeoutMs, telemetry });
-  try {
-    const settings = config.discovery
-      ? await client.discovery(new URL(config.issuer), config.clientId, metadata, authenticationOf(config), {
-          [client.customFetch]: fetch,
-          execute: insecureSteps(config.issuer),
-          timeout: config.timeoutMs / 1000,
-        })
-      : new client.Configuration(staticMetadata(config), config.clientId, metadata, authenticationOf(config));
-    if (!config.discovery) for (const step of insecureSteps(config.issuer)) step(settings);
-    settings[client.customFetch] = fetch;
-    settings.timeout = config.timeoutMs / 1000;
-    // OpenID Connect Core §3.1.3.7(6) would let TLS stand in for the signature; tokens that pass other hands need more.
-    client.enableNonRepudiationChecks(settings);
-    checkMetadata(name, config, settings.serverMetadata());
-    return settings;
-  } catch (error) {
-    // Thrown by the URL class, here and in the library.
-    if (error instanceof TypeError) throw invalidAnswer(name, 'its metadata hold what is no URL', error);
-    throw providerFault(name, error);
-  }
-}
-
-function usesOpenid({ scope }: ProviderConfig): boolean {
-  return scope.split(' ').includes('openid');
-}
-
-/** openid-client refuses plain http; on loopback, and only there, it is told not to. */
-function insecureSteps(issuer: string): ((settings: client.Configuration) => void)[] {
-  return new URL(issuer).protocol === 'http:' ? [client.allowInsecureRequests] : [];
-}
-
-function authenticationOf({ clientAuthentication, clientSecret }: ProviderConfig): client.ClientAuth {
-  if (clientAuthentication === 'none' || clientSecret === undefined) return client.None();
-  return clientAuthentication === 'client_secret_post'
-    ? client.ClientSecretPost(clientSecret)
-    : client.ClientSecretBasic(clientSecret);
-}
-
-function staticMetadata(config: ProviderConfig): client.ServerMetadata {
-  return {
-    issuer: config.issuer,
-    ...(config.authorizationEndpoint === undefined
-      ? {}
-      : { authorization_endpoint: config.authorizationEndpoint }),
-    ...(config.tokenEndpoint === undefined ? {} : { token_endpoint: config.tokenEndpoint }),
-    ...(config.jwksUri === undefined ? {} : { jwks_uri: config.jwksUri }),
-    ...(config.userinfoEndpoint === undefined ? {} : { userinfo_endpoint: config.userinfoEndpoint }),
-  };
-}
-
-const endpoints = ['authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint'] as const;
-
-/** Stricter than the library: the issuer by plain string comparison, every endpoint that is needed, none that takes secrets in the clear. */
-function checkMetadata(name: string, config: ProviderConfig, metadata: client.ServerMetadata): void {
-  if (metadata.issuer !== config.issuer) {
-    throw invalidAnswer(
-      name,
-      'its metadata name another issuer than the configured one (OpenID Connect Discovery §4.3)',
-    );
-  }
-  for (const key of endpoints) {
-    const url = metadata[key];
-    const optional = key === 'userinfo_endpoint' || (key === 'jwks_uri' && !usesOpenid(config));
-    if (url === undefined ? optional : isSecureOrLoopback(url)) continue;
-    throw invalidAnswer(name, `${key} is missing or not https`);
-  }
-}
-
 /** RFC 9207 §2.4, by plain string comparison, on errors too. The library checks it as well, but blames the provider. */
 function checkIssuer(name: string, callbackUrl: URL, metadata: client.ServerMetadata): void {
   const promised = metadata.authorization_response_iss_parameter_supported === true;
@@ -201,6 +132,16 @@ function checkIssuer(name: string, callbackUrl: URL, metadata: client.ServerMeta
     detail: `providers.${name}: the callback's iss is missing or names another issuer (RFC 9207 §2.4)`,
     shown: { provider: name },
   });
+}
+
+/** OpenID Connect Core §3.1.3.7(12): what was asked for, and nothing less. */
+function checkAcr(name: string, asked: readonly string[], claims: client.IDToken | undefined): void {
+  if (typeof claims?.acr === 'string' && asked.includes(claims.acr)) return;
+  throw invalidAnswer(name, 'the ID token names none of the acrValues that were asked for');
+}
+
+function secondsOf(ms: number): number {
+  return Math.floor(ms / 1000);
 }
 
 type GrantAnswer = Awaited<ReturnType<typeof client.authorizationCodeGrant>>;

@@ -20,6 +20,10 @@ export interface Transaction {
   readonly nonce: string;
   /** RFC 7636 §4.1. */
   readonly codeVerifier: string;
+  /** Longest since the person proved who they are, as asked of the provider; checked in its answer. Default: any time. */
+  readonly maxAgeMs?: number;
+  /** Ways of proving it that were asked for; one of them must be in the answer. Default: any way. */
+  readonly acrValues?: readonly string[];
   /** Where the browser goes in the end; a path of this site. */
   readonly returnTo: string;
   /** What earlier providers of the same login have answered. */
