@@ -3,6 +3,7 @@ import type { Config } from './config.ts';
 import { Login } from './oauth/login.ts';
 import { createProvider } from './oauth/provider.ts';
 import { createTransactionStore } from './oauth/transaction.ts';
+import type { PersonSessions } from './person-sessions.ts';
 import { DurableConnection } from './session/durable-connection.ts';
 import { createMemoryStore } from './session/memory-store.ts';
 import { NearCache } from './session/near-cache.ts';
@@ -10,6 +11,7 @@ import { observeStore } from './session/observed-store.ts';
 import { createRedisConnection } from './session/redis-connection.ts';
 import { createRedisStore } from './session/redis-store.ts';
 import { createKeyring } from './session/seal.ts';
+import { userIndex } from './session/session.ts';
 import type { SessionStore } from './session/store.ts';
 import { SessionManager } from './session-manager.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
@@ -19,6 +21,8 @@ export interface Coatcheck {
   readonly config: Config;
   /** Sessions: create, load, access token, destroy. */
   readonly sessions: SessionManager;
+  /** All sessions of one person: list, end one, end all others, end all. */
+  readonly people: PersonSessions;
   /** Logins: begin, resume. */
   readonly login: Login;
   readonly telemetry: Telemetry;
@@ -71,10 +75,13 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     now,
     storeConnected: connected,
     sessions,
+    people: sessions.people,
     login: new Login({
       providers: config.login.map((name) => providerOf(config, name, { telemetry, now })),
       configs: config.providers,
       transactions: createTransactionStore(store, keyring),
+      personEpoch: (person) => store.indexEpoch(userIndex(person)),
+      now,
       telemetry,
       publicUrl: config.publicUrl,
       claims: config.session.claims,

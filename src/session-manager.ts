@@ -1,10 +1,12 @@
 import { CoatcheckError } from './errors.ts';
+import { type LoginProgress, PersonSessions } from './person-sessions.ts';
 import type { NearCache, Verified } from './session/near-cache.ts';
 import type { Keyring } from './session/seal.ts';
 import {
   extensionIntervalMs,
   isLive,
   type Session,
+  signedInBefore,
   type TokenSet,
   tokenState,
   type User,
@@ -21,6 +23,8 @@ export interface NewSession {
   readonly tokenSets: ReadonlyMap<string, TokenSet>;
   /** The cookie value that the browser had until now; that session ends. */
   readonly previousTicket?: string | undefined;
+  /** Of the login that ends here. Without it nothing that was ended meanwhile counts against it. */
+  readonly login?: LoginProgress;
 }
 
 /** The answer to `load`. A store fault is thrown, never answered as `none`. */
@@ -50,6 +54,10 @@ export interface SessionManagerOptions {
    * then only bridges outages). Default `tracked`.
    */
   readonly cacheMode?: 'tracked' | 'dangerously-untracked' | 'off';
+  /** Most sessions of one person at a time; at one more the oldest ends. Default 0: no limit. */
+  readonly limit?: number;
+  /** Sessions from before this moment (Unix time in ms) have ended, once it has come. Asked at each load. Default: none. */
+  readonly validFromMs?: () => number | undefined;
   /** Unix time in ms. Default `Date.now`. */
   readonly now?: () => number;
 }
@@ -59,20 +67,26 @@ export interface SessionManagerOptions {
  * store does not answer; nothing here takes that for "not signed in".
  */
 export class SessionManager {
+  /** All sessions of one person. */
+  readonly people: PersonSessions;
   readonly #options: SessionManagerOptions;
   readonly #now: () => number;
 
   constructor(options: SessionManagerOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    this.people = new PersonSessions(options);
     const { nearCache, cacheMode, store } = options;
     if (nearCache !== undefined && cacheMode !== 'off') follow(nearCache, store);
   }
 
-  /** Writes a session under a new ticket, once, and ends the one before it. At most four store commands. */
-  async create(login: NewSession): Promise<{ readonly ticket: Ticket; readonly session: Session }> {
+  /**
+   * Writes a session under a new ticket, once, and ends the one before it. At most five store commands, and those of the limit.
+   * Throws `login_expired` where everything of the person was ended while the login was under way.
+   */
+  async create(signIn: NewSession): Promise<{ readonly ticket: Ticket; readonly session: Session }> {
     const { store, keyring, telemetry, idleTimeoutMs, absoluteTimeoutMs } = this.#options;
-    const { user, tokenSets } = login;
+    const { user, tokenSets, previousTicket, login } = signIn;
     const ticket = issueTicket();
     const createdAtMs = this.#now();
     const absoluteDeadlineMs = createdAtMs + absoluteTimeoutMs;
@@ -85,18 +99,13 @@ export class SessionManager {
     };
     const record = sealRecord(content, ticket, keyring);
 
-    const index = userIndex(user);
-    await store.indexAdd(index, { member: ticket.sessionId, expiresAtMs: record.absoluteDeadlineMs });
-    if (!(await store.create(ticket.sessionId, record))) {
-      throw new CoatcheckError('internal', {
-        detail: 'a new session id was taken already: the random source is broken',
-      });
-    }
-    const previous = login.previousTicket === undefined ? undefined : readTicket(login.previousTicket);
+    await this.people.admit({ id: ticket.sessionId, user }, record, login);
+    const previous = previousTicket === undefined ? undefined : readTicket(previousTicket);
     if (previous !== undefined && (await store.destroy(previous.sessionId))) {
       // Where the person changed, the old entry stays in the other index until it expires; it leads to nothing.
-      await store.indexRemove(index, previous.sessionId);
+      await store.indexRemove(userIndex(user), previous.sessionId);
     }
+    await this.people.enforceLimit(user, ticket.sessionId);
     telemetry.log('session.created', { session: telemetry.sessionReference(ticket.sessionId) });
     return { ticket, session: { ...content, id: ticket.sessionId, generation: 1 } };
   }
@@ -145,7 +154,7 @@ export class SessionManager {
     const ticket = readTicket(cookieValue);
     const verified =
       ticket === undefined ? undefined : this.#options.nearCache?.lastVerified(ticket.sessionId);
-    return verified !== undefined && isLive(verified.session, this.#now()) ? verified : undefined;
+    return verified !== undefined && this.#isValid(verified.session) ? verified : undefined;
   }
 
   /** The answer without a word to the store. No span either: it would take as long as the look into memory. */
@@ -167,7 +176,12 @@ export class SessionManager {
 
   #cached(ticket: Ticket): Session | undefined {
     const session = this.#options.nearCache?.get(ticket.sessionId);
-    return session !== undefined && isLive(session, this.#now()) ? session : undefined;
+    return session !== undefined && this.#isValid(session) ? session : undefined;
+  }
+
+  #isValid(session: Session): boolean {
+    const nowMs = this.#now();
+    return isLive(session, nowMs) && !signedInBefore(session, this.#options.validFromMs?.(), nowMs);
   }
 
   /** Reads, and keeps what was read. */
@@ -203,7 +217,7 @@ export class SessionManager {
       telemetry.log('session.unreadable', { session: telemetry.sessionReference(ticket.sessionId), why });
       return 'unreadable';
     }
-    return isLive(opened.session, this.#now()) ? opened.session : 'unknown';
+    return this.#isValid(opened.session) ? opened.session : 'unknown';
   }
 
   #open(record: StoredRecord, ticket: Ticket): OpenResult {

@@ -23,6 +23,7 @@ export type LogEvent =
   | 'store.untracked'
   | 'session.created'
   | 'session.destroyed'
+  | 'session.ended'
   | 'session.unreadable'
   | 'session.extend_failed'
   | 'login.started'
@@ -48,6 +49,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   ],
   'session.created': ['info', 'a person has signed in'],
   'session.destroyed': ['info', 'a person has signed out'],
+  'session.ended': ['info', 'a session was ended from elsewhere, or by the limit'],
   'session.unreadable': ['warn', 'a stored session could not be opened and counts as none'],
   'session.extend_failed': ['warn', 'a session could not be extended; it lives until its idle deadline'],
   'login.started': ['info', 'a login has begun'],

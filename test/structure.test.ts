@@ -32,10 +32,14 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'config/': [/^(?:errors|config|policy)\.ts$/],
   'config.ts': [/^config\//, /^(?:errors|policy)\.ts$/],
   'policy.ts': [],
-  'session-manager.ts': [/^session\//, /^(?:errors|telemetry)\.ts$/],
+  'session-manager.ts': [/^session\//, /^(?:errors|person-sessions|telemetry)\.ts$/],
+  'person-sessions.ts': [/^session\//, /^(?:errors|telemetry)\.ts$/],
   'telemetry.ts': [/^errors\.ts$/],
   'errors.ts': [],
-  'coatcheck.ts': [/^(?:session|oauth)\//, /^(?:config|errors|telemetry|session-manager)\.ts$/],
+  'coatcheck.ts': [
+    /^(?:session|oauth)\//,
+    /^(?:config|errors|telemetry|session-manager|person-sessions)\.ts$/,
+  ],
   'doctor/': [
     /^session\/(?:redis|redis-address|store)\.ts$/,
     /^oauth\/provider-fetch\.ts$/,

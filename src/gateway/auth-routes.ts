@@ -80,6 +80,7 @@ async function takeCallback(coatcheck: Coatcheck, request: AuthRequest): Promise
   const { ticket } = await coatcheck.sessions.create({
     user: step.user,
     tokenSets: step.tokenSets,
+    login: step.login,
     previousTicket,
   });
   return redirect(step.returnTo, [sessionCookie(ticket.value)]);

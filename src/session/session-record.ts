@@ -174,3 +174,31 @@ function decodeSections(body: Buffer): Map<string, Sealed> | undefined {
   }
   return sections;
 }
+
+/** A session as far as the server's key alone opens it. */
+export interface SessionMetadata extends Omit<Session, 'tokenSets' | 'generation'> {
+  /** By provider name; without any token. */
+  readonly providers: ReadonlyMap<string, Omit<TokenSet, 'accessToken' | 'refreshToken' | 'idToken'>>;
+}
+
+/** Opens the metadata alone, for those who hold no ticket; `undefined` where that cannot be. */
+export function openMetadata(
+  record: StoredRecord,
+  sessionId: string,
+  keyring: Keyring,
+): SessionMetadata | undefined {
+  const sealed = decodeSections(record.body)?.get(metadataSlot);
+  const place = { purpose: 'metadata', id: sessionId, slot: metadataSlot } as const;
+  const plain = sealed === undefined ? undefined : keyring.open(sealed, place);
+  if (plain === undefined) return undefined;
+  const metadata = JSON.parse(plain.toString()) as Metadata;
+  const absoluteDeadlineMs = Math.min(record.absoluteDeadlineMs, metadata.absoluteDeadlineMs);
+  return {
+    id: sessionId,
+    user: userOf(metadata),
+    createdAtMs: metadata.createdAtMs,
+    absoluteDeadlineMs,
+    idleDeadlineMs: Math.min(record.idleDeadlineMs, absoluteDeadlineMs),
+    providers: new Map(metadata.providers),
+  };
+}
