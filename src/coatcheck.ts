@@ -67,6 +67,7 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     nearCache: new NearCache({ ...size, now }),
     cacheMode: mode,
     ...config.session,
+    validFromMs: () => config.session.validFrom?.getTime(),
   });
   await start();
   return {

@@ -47,6 +47,8 @@ export interface ListenConfig {
   adminHost: string;
   /** Default: 9090. 0 takes a free port. */
   adminPort: number;
+  /** Default: none, and no `/admin/…`. Secret. */
+  adminToken?: string;
   /** Sent as `coatcheck-replica` with every answer. Default: none, and no such header. */
   replicaName?: string;
 }
@@ -117,6 +119,10 @@ export interface SessionConfig {
   idleTimeoutMs: number;
   /** ms. Default: 12 h. */
   absoluteTimeoutMs: number;
+  /** Of one person at a time. Default: 0, no limit. */
+  limit: number;
+  /** Default: sessions count whenever their person signed in. */
+  validFrom?: Date;
   /** Names of claims. Default: `name`, `email`. */
   claims: string[];
 }

@@ -53,7 +53,7 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   ],
   'gateway/': [
     /^(?:session|oauth)\//,
-    /^(?:coatcheck|config|errors|policy|telemetry|session-manager|fastify)\.ts$/,
+    /^(?:coatcheck|config|errors|policy|telemetry|session-manager|person-sessions|fastify)\.ts$/,
   ],
 };
 

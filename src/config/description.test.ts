@@ -17,7 +17,7 @@ describe('the documented configuration', () => {
     const place = join(directory, 'example');
     mkdirSync(join(place, 'secrets'), { recursive: true });
     cpSync(example, join(place, 'coatcheck.yaml'));
-    const secrets = ['key-1', 'key-2', 'identity-client-secret', 'facade-client-secret'];
+    const secrets = ['key-1', 'key-2', 'identity-client-secret', 'facade-client-secret', 'admin-token'];
     for (const name of [...secrets, 'store-password', 'store-authorities.pem', 'sentinel-password']) {
       writeFileSync(join(place, 'secrets', name), `${keySecret}\n`);
     }

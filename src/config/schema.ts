@@ -14,6 +14,7 @@ import {
   size,
   text,
 } from './field.ts';
+import { claim, session } from './session-schema.ts';
 import { outage, store } from './store-schema.ts';
 
 const second = 1000;
@@ -28,10 +29,6 @@ const address = text({ form: 'https:// URL' }, (value) => webAddressFault(value)
 const endpoint = text({ form: 'https:// URL' }, (value) => webAddressFault(value, { query: true }));
 const host = matching(/^[\w.:-]{1,253}$/, 'host name or IP address');
 const port = integer(0, 65_535);
-// What every object has by inheritance is no claim: two people would always agree on it.
-const claim = text({ form: 'claim name' }, (value) =>
-  /^[!-~]{1,128}$/.test(value) && !(value in Object.prototype) ? undefined : 'claim name',
-);
 const name = matching(
   /^[a-z][a-z0-9-]{0,63}$/,
   'name of lower-case letters, digits and hyphens, a letter first',
@@ -66,10 +63,16 @@ const listen = z.strictObject({
   host: about('Address of the public listener.', host).prefault('0.0.0.0'),
   port: about('Port of the public listener. 0 takes a free one.', port).prefault(8080),
   adminHost: about(
-    'Address of the second listener (`/livez`, `/readyz`, `/metrics`). It asks nobody who they are: probes need to reach it, the outside must not.',
+    'Address of the second listener (`/livez`, `/readyz`, `/metrics`, `/admin/…`). Of `/admin/…` alone it asks a token: probes need to reach it, the outside must not.',
     host,
   ).prefault('0.0.0.0'),
   adminPort: about('Port of the second listener. 0 takes a free one.', port).prefault(9090),
+  adminToken: about(
+    'What callers of `/admin/…` on the second listener show as their bearer token (RFC 6750). Without it there is no `/admin/…`.',
+    text({ form: 'text of 32 to 256 characters', secret: 'whole' }, (value) =>
+      /^[\w.~+/=-]{32,256}$/.test(value) ? undefined : '32 to 256 letters, digits, - . _ ~ + / =',
+    ),
+  ).exactOptional(),
   replicaName: about(
     'Name of this process, sent with every answer as `coatcheck-replica`. Without it the header is not sent.',
     matching(/^[\w.-]{1,64}$/, 'name of at most 64 letters, digits, _ . -'),
@@ -83,27 +86,6 @@ const key = z.strictObject({
   ),
   secret: about('The key itself. `coatcheck keys generate` makes one.', secretBytes(32)),
 });
-
-const session = z
-  .strictObject({
-    idleTimeout: about(
-      'A session ends after this long without a request.',
-      duration(minute, 30 * day),
-    ).prefault('1h'),
-    absoluteTimeout: about(
-      'A session ends this long after sign-in, whatever happens.',
-      duration(minute, 30 * day),
-    ).prefault('12h'),
-    claims: about(
-      'Claims about the person that a session keeps and `/auth/session` shows.',
-      z.array(claim),
-    ).prefault(['name', 'email']),
-  })
-  .transform(({ idleTimeout, absoluteTimeout, claims }): Config['session'] => ({
-    idleTimeoutMs: idleTimeout,
-    absoluteTimeoutMs: absoluteTimeout,
-    claims,
-  }));
 
 const provider = z
   .strictObject({
