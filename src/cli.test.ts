@@ -191,6 +191,35 @@ describe('keys generate', () => {
   });
 });
 
+describe('keys rotate', () => {
+  const rotate = async (keys: unknown): Promise<string> => {
+    const { code, out, err } = await run('keys', 'rotate', '--config', write({ ...configuration, keys }));
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).not.toContain(keySecret);
+    return out;
+  };
+  const key = (id: string): unknown => ({ id, secret: keySecret });
+
+  test('with one key: make another, second, first, and when the old one may go', async () => {
+    expect((await rotate([key('k1')])).split('\n')).toMatchObject([
+      'k1 seals; it alone opens',
+      expect.stringMatching(/^1\. make a key: coatcheck keys generate --id k\d{8}$/),
+      expect.stringMatching(/^2\. put k\d{8} second, after k1, at every replica/),
+      expect.stringMatching(/^3\. put k\d{8} first at every replica$/),
+      expect.stringMatching(/^4\. drop k1 when session.absoluteTimeout \(12h\) has passed/),
+      expect.stringContaining('SIGHUP'),
+      '',
+    ]);
+  });
+
+  test('with two: what is next depends on which is newer', async () => {
+    const out = await rotate([key('k1'), key('k2')]);
+    expect(out).toContain('k1 seals; k2 only opens');
+    expect(out).toContain('if k2 is the newer one: put it first at every replica');
+    expect(out).toContain('if k1 is the newer one: drop k2 when');
+  });
+});
+
 /** A real listener in the gateway's place. Closing it waits for the requests in flight. */
 const listener = () => {
   const server = createServer();
