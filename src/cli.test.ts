@@ -226,7 +226,11 @@ const listener = () => {
   const start = async ({ publicUrl }: Config): Promise<RunningGateway> => {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    return { publicUrl, close: () => new Promise((resolve) => server.close(() => resolve())) };
+    return {
+      publicUrl,
+      reload: () => undefined,
+      close: () => new Promise((resolve) => server.close(() => resolve())),
+    };
   };
   return { server, start };
 };
@@ -260,6 +264,29 @@ describe('serve', () => {
       expect(names.map((name) => io.events.listenerCount(name))).toEqual([0, 0, 0, 0]);
     },
   );
+
+  test('SIGHUP reads the file again; one that is wrong changes nothing, and that is told', async () => {
+    const { server, start } = listener();
+    const seen: Config[] = [];
+    const file = write(configuration);
+    const begin = async (config: Config): Promise<RunningGateway> => ({
+      ...(await start(config)),
+      reload: (next) => void seen.push(next),
+    });
+    const io = recorded({ start: begin });
+    const ended = runCli(['serve', '--config', file], io);
+    await once(server, 'listening');
+    write({ ...configuration, log: { level: 'debug' } });
+    await new Promise((resolve) => setImmediate(resolve));
+    io.events.emit('SIGHUP');
+    write({ ...configuration, keys: [{ id: 'k1', secret: 'canary-short' }] });
+    io.events.emit('SIGHUP');
+    expect(seen.map(({ log }) => log.level)).toEqual(['debug']);
+    expect(io.err.join('')).toMatch(/^coatcheck: SIGHUP: nothing has changed: keys\[0\]\.secret: [^\n]+\n$/);
+    expect(io.err.join('')).not.toContain('canary');
+    io.events.emit('SIGTERM');
+    expect(await ended).toBe(0);
+  });
 
   test('a second signal ends it at once with 1', async () => {
     const { io, ended, answer, response } = await serveOneRequest();

@@ -38,6 +38,13 @@ const serve = async (file: string, io: CliIo): Promise<number> => {
     if (signals > 1) end(1);
     else if (gateway !== undefined) void drain(gateway, io).then(end);
   };
+  const onReload = (): void => {
+    try {
+      gateway?.reload(readConfig(file, io.env));
+    } catch (fault) {
+      say(io, `SIGHUP: nothing has changed: ${faultLine(fault)}`);
+    }
+  };
   const onFault = (fault: unknown): void => {
     say(io, `unexpected fault: ${faultLine(fault)}`);
     end(1);
@@ -45,6 +52,7 @@ const serve = async (file: string, io: CliIo): Promise<number> => {
   const listeners = {
     SIGTERM: onSignal,
     SIGINT: onSignal,
+    SIGHUP: onReload,
     unhandledRejection: onFault,
     uncaughtException: onFault,
   };
@@ -123,7 +131,9 @@ const createProgram = (io: CliIo, done: Done): Command => {
     });
   program
     .command('serve')
-    .description('run the gateway until SIGTERM or SIGINT, then drain; a second signal ends it at once')
+    .description(
+      'run the gateway until SIGTERM or SIGINT, then drain; a second signal ends it at once; SIGHUP reads secrets, log level and validFrom again',
+    )
     .option('-c, --config <file>', 'configuration file (YAML)', 'coatcheck.yaml')
     .action(async (options: { config: string }) => done(await serve(options.config, io)));
   addConfigCommands(program, io, done);

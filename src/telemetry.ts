@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto';
 import { context, type Span, SpanStatusCode, type Tracer, trace } from '@opentelemetry/api';
 import pino, { type DestinationStream, type Logger } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { describeError } from './described-error.ts';
 import { CoatcheckError } from './errors.ts';
 
 /**
@@ -17,6 +18,8 @@ export type LogEvent =
   | 'gateway.request'
   | 'gateway.fault'
   | 'gateway.defect'
+  | 'config.reloaded'
+  | 'config.needs_restart'
   | 'store.available'
   | 'store.unavailable'
   | 'store.unacknowledged'
@@ -40,6 +43,8 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'gateway.request': ['info', 'request answered'],
   'gateway.fault': ['warn', 'request ended in a fault'],
   'gateway.defect': ['error', 'request ended in a fault that no rule foresaw'],
+  'config.reloaded': ['info', 'the configuration was read again; `why` names what has changed'],
+  'config.needs_restart': ['warn', 'what else has changed in the configuration needs a restart'],
   'store.available': ['info', 'the session store answers'],
   'store.unavailable': ['error', 'the session store does not answer'],
   'store.unacknowledged': ['warn', 'the store has no WAIT or INFO: a failover may lose the latest sign-ins'],
@@ -96,6 +101,8 @@ export interface Telemetry {
   readonly metrics: Metrics;
   readonly registry: Registry;
   log(event: LogEvent, fields?: LogFields): void;
+  /** Goes on with another level and another key of the references. */
+  configure(options: Required<Pick<TelemetryOptions, 'level' | 'referenceKey'>>): void;
   /** A short keyed hash that joins the log lines of one session and leads nowhere else. */
   sessionReference(sessionId: string): string;
   /** Runs `work` in an OpenTelemetry span; a thrown error marks it by its code alone. */
@@ -135,9 +142,7 @@ export function createTelemetry(options: TelemetryOptions = {}): Telemetry {
   const registry = new Registry();
   if (options.processMetrics === true) collectDefaultMetrics({ register: registry });
   const tracer: Tracer = trace.getTracer('coatcheck');
-  const referenceKey = createHmac('sha256', options.referenceKey ?? process.hrtime.bigint().toString())
-    .update('coatcheck/reference/1')
-    .digest();
+  let referenceKey = referenceKeyOf(options.referenceKey ?? process.hrtime.bigint().toString());
 
   return {
     registry,
@@ -149,6 +154,10 @@ export function createTelemetry(options: TelemetryOptions = {}): Telemetry {
         message,
       );
     },
+    configure(next) {
+      logger.level = next.level;
+      referenceKey = referenceKeyOf(next.referenceKey);
+    },
     sessionReference: (sessionId) =>
       createHmac('sha256', referenceKey).update(sessionId).digest('base64url').slice(0, 12),
     span(name, attributes, work) {
@@ -156,6 +165,10 @@ export function createTelemetry(options: TelemetryOptions = {}): Telemetry {
       return context.with(trace.setSpan(context.active(), span), () => finish(span, work));
     },
   };
+}
+
+function referenceKeyOf(secret: Buffer | string): Buffer {
+  return createHmac('sha256', secret).update('coatcheck/reference/1').digest();
 }
 
 async function finish<Result>(span: Span, work: () => Promise<Result>): Promise<Result> {
@@ -201,35 +214,6 @@ function escapeControls(line: string): string {
     /[\x7f-\x9f\u2028\u2029]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-}
-
-interface DescribedError {
-  readonly code: string;
-  readonly detail: string;
-  readonly causes: readonly string[];
-  readonly frames?: readonly string[];
-}
-
-/** Foreign messages may quote what they choked on, so of foreign errors only name, code and stack frames are kept. */
-function describeError(value: unknown): DescribedError {
-  const error = CoatcheckError.from(value);
-  const causes: string[] = [];
-  for (let cause = error.cause; cause instanceof Error && causes.length < 5; cause = cause.cause) {
-    const code = 'code' in cause && typeof cause.code === 'string' ? ` ${cause.code}` : '';
-    causes.push(`${cause.name}${code}`);
-  }
-  const described = { code: error.code, detail: error.message, causes };
-  if (error.code !== 'internal' || !(error.cause instanceof Error)) return described;
-  return { ...described, frames: framesOf(error.cause) };
-}
-
-/** Only what follows the message, whose lines may look like frames. */
-function framesOf({ stack = '', message }: Error): string[] {
-  const lines = stack.slice(Math.max(stack.indexOf(message), 0) + message.length).split('\n');
-  return lines
-    .filter((line) => line.startsWith('    at '))
-    .slice(0, 8)
-    .map((frame) => frame.trim());
 }
 
 const fastBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];

@@ -34,7 +34,8 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'policy.ts': [],
   'session-manager.ts': [/^session\//, /^(?:errors|person-sessions|telemetry)\.ts$/],
   'person-sessions.ts': [/^session\//, /^(?:errors|telemetry)\.ts$/],
-  'telemetry.ts': [/^errors\.ts$/],
+  'telemetry.ts': [/^(?:described-error|errors)\.ts$/],
+  'described-error.ts': [/^errors\.ts$/],
   'errors.ts': [],
   'coatcheck.ts': [
     /^(?:session|oauth)\//,

@@ -6,6 +6,8 @@ import { CoatcheckError } from '../errors.ts';
 /** A gateway that serves. */
 export interface RunningGateway {
   readonly publicUrl: string;
+  /** Takes over what needs no restart. */
+  reload(next: Config): void;
   /** Drains, then lets go of everything. */
   close(): Promise<void>;
 }

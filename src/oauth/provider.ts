@@ -118,7 +118,12 @@ function insecureSteps(issuer: string): ((settings: client.Configuration) => voi
   return new URL(issuer).protocol === 'http:' ? [client.allowInsecureRequests] : [];
 }
 
-function authenticationOf({ clientAuthentication, clientSecret }: ProviderConfig): client.ClientAuth {
+/** Looked up anew for each request: the secret may be changed while we run. */
+function authenticationOf(config: ProviderConfig): client.ClientAuth {
+  return (...parameters) => presentAuthentication(config)(...parameters);
+}
+
+function presentAuthentication({ clientAuthentication, clientSecret }: ProviderConfig): client.ClientAuth {
   if (clientAuthentication === 'none' || clientSecret === undefined) return client.None();
   return clientAuthentication === 'client_secret_post'
     ? client.ClientSecretPost(clientSecret)
