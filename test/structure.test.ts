@@ -39,7 +39,7 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'errors.ts': [],
   'coatcheck.ts': [
     /^(?:session|oauth)\//,
-    /^(?:config|errors|telemetry|session-manager|person-sessions)\.ts$/,
+    /^(?:config|config\/reload|errors|telemetry|session-manager|person-sessions)\.ts$/,
   ],
   'doctor/': [
     /^session\/(?:redis|redis-address|store)\.ts$/,
