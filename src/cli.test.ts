@@ -191,13 +191,46 @@ describe('keys generate', () => {
   });
 });
 
+describe('keys rotate', () => {
+  const rotate = async (keys: unknown): Promise<string> => {
+    const { code, out, err } = await run('keys', 'rotate', '--config', write({ ...configuration, keys }));
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).not.toContain(keySecret);
+    return out;
+  };
+  const key = (id: string): unknown => ({ id, secret: keySecret });
+
+  test('with one key: make another, second, first, and when the old one may go', async () => {
+    expect((await rotate([key('k1')])).split('\n')).toMatchObject([
+      'k1 seals; it alone opens',
+      expect.stringMatching(/^1\. make a key: coatcheck keys generate --id k\d{8}$/),
+      expect.stringMatching(/^2\. put k\d{8} second, after k1, at every replica/),
+      expect.stringMatching(/^3\. put k\d{8} first at every replica$/),
+      expect.stringMatching(/^4\. drop k1 when session.absoluteTimeout \(12h\) has passed/),
+      expect.stringContaining('SIGHUP'),
+      '',
+    ]);
+  });
+
+  test('with two: what is next depends on which is newer', async () => {
+    const out = await rotate([key('k1'), key('k2')]);
+    expect(out).toContain('k1 seals; k2 only opens');
+    expect(out).toContain('if k2 is the newer one: put it first at every replica');
+    expect(out).toContain('if k1 is the newer one: drop k2 when');
+  });
+});
+
 /** A real listener in the gateway's place. Closing it waits for the requests in flight. */
 const listener = () => {
   const server = createServer();
   const start = async ({ publicUrl }: Config): Promise<RunningGateway> => {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    return { publicUrl, close: () => new Promise((resolve) => server.close(() => resolve())) };
+    return {
+      publicUrl,
+      reload: () => undefined,
+      close: () => new Promise((resolve) => server.close(() => resolve())),
+    };
   };
   return { server, start };
 };
@@ -231,6 +264,29 @@ describe('serve', () => {
       expect(names.map((name) => io.events.listenerCount(name))).toEqual([0, 0, 0, 0]);
     },
   );
+
+  test('SIGHUP reads the file again; one that is wrong changes nothing, and that is told', async () => {
+    const { server, start } = listener();
+    const seen: Config[] = [];
+    const file = write(configuration);
+    const begin = async (config: Config): Promise<RunningGateway> => ({
+      ...(await start(config)),
+      reload: (next) => void seen.push(next),
+    });
+    const io = recorded({ start: begin });
+    const ended = runCli(['serve', '--config', file], io);
+    await once(server, 'listening');
+    write({ ...configuration, log: { level: 'debug' } });
+    await new Promise((resolve) => setImmediate(resolve));
+    io.events.emit('SIGHUP');
+    write({ ...configuration, keys: [{ id: 'k1', secret: 'canary-short' }] });
+    io.events.emit('SIGHUP');
+    expect(seen.map(({ log }) => log.level)).toEqual(['debug']);
+    expect(io.err.join('')).toMatch(/^coatcheck: SIGHUP: nothing has changed: keys\[0\]\.secret: [^\n]+\n$/);
+    expect(io.err.join('')).not.toContain('canary');
+    io.events.emit('SIGTERM');
+    expect(await ended).toBe(0);
+  });
 
   test('a second signal ends it at once with 1', async () => {
     const { io, ended, answer, response } = await serveOneRequest();

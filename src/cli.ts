@@ -1,55 +1,16 @@
 #!/usr/bin/env node
 /** The command line. Exit codes: 0 fine, 1 fault while running, 2 wrong usage or configuration, 3 works but risky (doctor). */
-import { randomBytes } from 'node:crypto';
-import type { EventEmitter } from 'node:events';
 import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError } from 'commander';
 import { stringify } from 'yaml';
-import {
-  type Config,
-  checkConfigFile,
-  type Environment,
-  jsonSchema,
-  printable,
-  problemLine,
-  readConfig,
-} from './config.ts';
+import { type CliIo, type Done, faultLine, type RunningGateway, say, usage } from './cli/cli-io.ts';
+import { addKeyCommands } from './cli/keys.ts';
+import { addSessionCommands } from './cli/sessions.ts';
+import { checkConfigFile, jsonSchema, printable, problemLine, readConfig } from './config.ts';
 import { CoatcheckError } from './errors.ts';
 
-/** A gateway that serves. */
-export interface RunningGateway {
-  readonly publicUrl: string;
-  /** Drains, then lets go of everything. */
-  close(): Promise<void>;
-}
-
-/** What the command line touches of its process. */
-export interface CliIo {
-  readonly env: Environment;
-  readonly stdout: (text: string) => void;
-  readonly stderr: (text: string) => void;
-  /** Where signals and stray faults are heard: `process`. */
-  readonly events: EventEmitter;
-  /** Starts the gateway of a configuration. */
-  readonly start: (config: Config) => Promise<RunningGateway>;
-}
-
-const usage = 2;
-
-const say = (io: CliIo, text: string): void =>
-  io.stderr(`coatcheck: ${text.trim().replace(/\s*\n\s*/g, ' ')}\n`);
-
-// The message of a fault that is not ours may quote a secret, so only its kind and place are told.
-const faultLine = (fault: unknown): string => {
-  if (CoatcheckError.is(fault)) return fault.message;
-  if (!(fault instanceof Error)) return 'unknown fault';
-  const parts = ['syscall', 'address', 'port', 'code'].map((key): unknown => Reflect.get(fault, key));
-  const place = /\n\s+at (.*)/.exec(fault.stack ?? '')?.[1];
-  return [fault.name, ...parts.filter((part) => part !== undefined), ...(place ? [`at ${place}`] : [])].join(
-    ' ',
-  );
-};
+export type { CliIo, RunningGateway } from './cli/cli-io.ts';
 
 const exitCodeOf = (fault: unknown): number =>
   CoatcheckError.is(fault) && fault.code === 'config_invalid' ? usage : 1;
@@ -77,6 +38,13 @@ const serve = async (file: string, io: CliIo): Promise<number> => {
     if (signals > 1) end(1);
     else if (gateway !== undefined) void drain(gateway, io).then(end);
   };
+  const onReload = (): void => {
+    try {
+      gateway?.reload(readConfig(file, io.env));
+    } catch (fault) {
+      say(io, `SIGHUP: nothing has changed: ${faultLine(fault)}`);
+    }
+  };
   const onFault = (fault: unknown): void => {
     say(io, `unexpected fault: ${faultLine(fault)}`);
     end(1);
@@ -84,6 +52,7 @@ const serve = async (file: string, io: CliIo): Promise<number> => {
   const listeners = {
     SIGTERM: onSignal,
     SIGINT: onSignal,
+    SIGHUP: onReload,
     unhandledRejection: onFault,
     uncaughtException: onFault,
   };
@@ -115,29 +84,12 @@ const doctor = async (file: string, json: boolean, io: CliIo): Promise<number> =
   return exitCodeOf(findings);
 };
 
-const today = (): string => new Date().toISOString().slice(0, 10).replaceAll('-', '');
-
-const generateKey = (id: string, io: CliIo): number => {
-  if (!/^[\w-]{1,16}$/.test(id)) {
-    say(io, `--id: ${JSON.stringify(id)}; expected at most 16 letters, digits, _ -`);
-    return usage;
-  }
-  io.stdout(stringify({ keys: [{ id, secret: randomBytes(32).toString('base64') }] }));
-  say(
-    io,
-    'beside an older key: put it second at every replica, then first, and drop the older one when session.absoluteTimeout has passed',
-  );
-  return 0;
-};
-
 const version = (): string => {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest
     ? String(manifest.version)
     : '';
 };
-
-type Done = (code: number) => void;
 
 const addConfigCommands = (program: Command, io: CliIo, done: Done): void => {
   const config = program.command('config').description('look at the configuration');
@@ -179,7 +131,9 @@ const createProgram = (io: CliIo, done: Done): Command => {
     });
   program
     .command('serve')
-    .description('run the gateway until SIGTERM or SIGINT, then drain; a second signal ends it at once')
+    .description(
+      'run the gateway until SIGTERM or SIGINT, then drain; a second signal ends it at once; SIGHUP reads secrets, log level and validFrom again',
+    )
     .option('-c, --config <file>', 'configuration file (YAML)', 'coatcheck.yaml')
     .action(async (options: { config: string }) => done(await serve(options.config, io)));
   addConfigCommands(program, io, done);
@@ -193,13 +147,8 @@ const createProgram = (io: CliIo, done: Done): Command => {
     .action(async (options: { config: string; json?: true }) =>
       done(await doctor(options.config, options.json === true, io)),
     );
-  program
-    .command('keys')
-    .description('make keys')
-    .command('generate')
-    .description('print a new key for the configuration')
-    .option('--id <id>', 'name of the key (default: k and the date)')
-    .action((options: { id?: string }) => done(generateKey(options.id ?? `k${today()}`, io)));
+  addKeyCommands(program, io, done);
+  addSessionCommands(program, io, done);
   return program;
 };
 

@@ -1,15 +1,18 @@
 import type { DestinationStream } from 'pino';
+import { reloadConfig } from './config/reload.ts';
 import type { Config } from './config.ts';
 import { Login } from './oauth/login.ts';
 import { createProvider } from './oauth/provider.ts';
 import { createTransactionStore } from './oauth/transaction.ts';
+import type { PersonSessions } from './person-sessions.ts';
 import { DurableConnection } from './session/durable-connection.ts';
 import { createMemoryStore } from './session/memory-store.ts';
 import { NearCache } from './session/near-cache.ts';
 import { observeStore } from './session/observed-store.ts';
 import { createRedisConnection } from './session/redis-connection.ts';
 import { createRedisStore } from './session/redis-store.ts';
-import { createKeyring } from './session/seal.ts';
+import { createKeyring, type Keyring } from './session/seal.ts';
+import { userIndex } from './session/session.ts';
 import type { SessionStore } from './session/store.ts';
 import { SessionManager } from './session-manager.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
@@ -19,6 +22,8 @@ export interface Coatcheck {
   readonly config: Config;
   /** Sessions: create, load, access token, destroy. */
   readonly sessions: SessionManager;
+  /** All sessions of one person: list, end one, end all others, end all. */
+  readonly people: PersonSessions;
   /** Logins: begin, resume. */
   readonly login: Login;
   readonly telemetry: Telemetry;
@@ -26,6 +31,11 @@ export interface Coatcheck {
   readonly storeConnected: () => boolean;
   /** Unix time in ms. */
   readonly now: () => number;
+  /**
+   * Goes on with the keys, client secrets, upstream headers, log level and `session.validFrom` of another configuration, which it
+   * writes into the one that it was made of. What else differs is named in the log and needs a restart.
+   */
+  reload(next: Config): void;
   /** Finishes what is in flight and lets go of connections. */
   close(): Promise<void>;
 }
@@ -53,18 +63,20 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     ...(logDestination === undefined ? {} : { destination: logDestination }),
   });
   const { store, connected, start } = openStore(config, options, telemetry);
-  const keyring = createKeyring(config.keys);
+  const keyring = keyringOf(config);
   const { mode, ...size } = config.store.nearCache;
   const providers = config.login.map((name) => providerOf(config, name, { telemetry, now }));
+  const nearCache = new NearCache({ ...size, now });
   const sessions = new SessionManager({
     store,
     providers: new Map(providers.map((provider) => [provider.name, provider])),
     keyring,
     telemetry,
     now,
-    nearCache: new NearCache({ ...size, now }),
+    nearCache,
     cacheMode: mode,
     ...config.session,
+    validFromMs: () => config.session.validFrom?.getTime(),
   });
   await start();
   return {
@@ -73,18 +85,47 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     now,
     storeConnected: connected,
     sessions,
+    people: sessions.people,
     login: new Login({
       providers,
       configs: config.providers,
       transactions: createTransactionStore(store, keyring),
+      personEpoch: (person) => store.indexEpoch(userIndex(person)),
+      now,
       telemetry,
       publicUrl: config.publicUrl,
       claims: config.session.claims,
     }),
+    reload(next) {
+      const { taken, needsRestart } = reloadConfig(config, next);
+      const [key] = config.keys;
+      if (key !== undefined) telemetry.configure({ level: config.log.level, referenceKey: key.secret });
+      // What a key has opened that is gone must not live on in memory.
+      if (taken.includes('keys')) nearCache.clear();
+      telemetry.log('config.reloaded', { why: taken.join(', ') || 'nothing' });
+      if (needsRestart.length > 0) telemetry.log('config.needs_restart', { why: needsRestart.join(', ') });
+    },
     async close() {
       await sessions.close();
       await store.close();
     },
+  };
+}
+
+/** The keyring of the keys that the configuration has at the time. */
+function keyringOf(config: Config): Keyring {
+  let { keys } = config;
+  let keyring = createKeyring(keys);
+  const present = (): Keyring => {
+    if (keys !== config.keys) {
+      keys = config.keys;
+      keyring = createKeyring(keys);
+    }
+    return keyring;
+  };
+  return {
+    seal: (...parameters) => present().seal(...parameters),
+    open: (...parameters) => present().open(...parameters),
   };
 }
 

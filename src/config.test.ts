@@ -24,7 +24,12 @@ describe('a valid configuration', () => {
       },
       outage: { default: { policy: 'fail-closed' }, routes: {} },
       keys: [{ id: 'k1', secret: Buffer.from('canary-key-0123456789-0123456789-') }],
-      session: { idleTimeoutMs: 3_600_000, absoluteTimeoutMs: 43_200_000, claims: ['name', 'email'] },
+      session: {
+        idleTimeoutMs: 3_600_000,
+        absoluteTimeoutMs: 43_200_000,
+        limit: 0,
+        claims: ['name', 'email'],
+      },
       providers: {
         identity: {
           issuer: 'https://identity.example.com',

@@ -3,17 +3,25 @@
  * Durations become milliseconds, sizes bytes, keys buffers. Nothing is guessed: what is missing, unknown or wrong
  * is a {@link ConfigProblem} that names the key, what was seen and what is expected.
  */
+
 import { dirname, resolve as resolvePath } from 'node:path';
 import { crossCheck } from './config/cross-check.ts';
 import { readDocument } from './config/document.ts';
 import { type ConfigProblem, problemLine, problemsOf } from './config/problem.ts';
 import { type ResolveContext, resolve } from './config/resolve.ts';
 import { schema } from './config/schema.ts';
+import type { StoreConfig } from './config/store-config.ts';
 import { CoatcheckError } from './errors.ts';
 import type { OutagePolicy } from './policy.ts';
 
 export { type ConfigRow, describeConfig, jsonSchema, printable } from './config/description.ts';
 export { type ConfigProblem, problemLine } from './config/problem.ts';
+export type {
+  ElasticacheIamConfig,
+  NearCacheConfig,
+  SentinelConfig,
+  StoreConfig,
+} from './config/store-config.ts';
 
 /** All of the configuration, normalised. */
 export interface Config {
@@ -47,67 +55,10 @@ export interface ListenConfig {
   adminHost: string;
   /** Default: 9090. 0 takes a free port. */
   adminPort: number;
+  /** Default: none, and no `/admin/…`. Secret. */
+  adminToken?: string;
   /** Sent as `coatcheck-replica` with every answer. Default: none, and no such header. */
   replicaName?: string;
-}
-
-/** The session store. */
-export interface StoreConfig {
-  /** `rediss://…`, `redis://…` on loopback, or `memory://` where publicUrl is loopback. Secret in part. */
-  url: string;
-  /** Absolute path; read anew for each connection, and every few seconds of one. Default: the password in the URL, if any. */
-  passwordFile?: string;
-  /** In place of a password. Default: the user and password of the URL and `passwordFile`. */
-  auth?: ElasticacheIamConfig;
-  /** Absolute path of authorities in PEM; read anew for each connection. Default: the system's. */
-  caFile?: string;
-  /** Default: false. */
-  cluster: boolean;
-  /** Default: the URL leads to the primary. */
-  sentinel?: SentinelConfig;
-  /** Replicas that must have a session before anybody relies on it. Default: 1 where there are replicas, else 0. */
-  acknowledgedBy?: number;
-  /** Longest wait for one operation, ms. Default: 250. */
-  deadlineMs: number;
-  /** Default: `cc:`. */
-  keyPrefix: string;
-  nearCache: NearCacheConfig;
-}
-
-/** Who we are to an ElastiCache that knows its users by IAM. */
-export interface ElasticacheIamConfig {
-  type: 'elasticache-iam';
-  /** Id and name of the ElastiCache user. */
-  user: string;
-  /** Name of the serverless cache, or id of the replication group. */
-  cache: string;
-  /** Such as `eu-central-1`. */
-  region: string;
-  /** Default: false. */
-  serverless: boolean;
-}
-
-/** Who knows where the primary of the session store is. */
-export interface SentinelConfig {
-  /** By which the sentinels know it. */
-  name: string;
-  /** Each `host:port`. At least one. */
-  nodes: string[];
-  /** Of the sentinels themselves. Default: none. Secret. */
-  password?: string;
-}
-
-/** Sessions kept in the process, so that the usual request asks the store nothing. */
-export interface NearCacheConfig {
-  /**
-   * `tracked`: where the store tells of changes, else off. `dangerously-untracked`: also where it does not; a session that
-   * was ended elsewhere is served for up to the maximum age. Default: `tracked`.
-   */
-  mode: 'tracked' | 'dangerously-untracked' | 'off';
-  /** ms. Default: 30 s. */
-  maximumAgeMs: number;
-  /** Default: 10,000. */
-  maximumEntries: number;
 }
 
 /** What happens while the store does not answer, by path. */
@@ -132,6 +83,10 @@ export interface SessionConfig {
   idleTimeoutMs: number;
   /** ms. Default: 12 h. */
   absoluteTimeoutMs: number;
+  /** Of one person at a time. Default: 0, no limit. */
+  limit: number;
+  /** Default: sessions count whenever their person signed in. */
+  validFrom?: Date;
   /** Names of claims. Default: `name`, `email`. */
   claims: string[];
 }

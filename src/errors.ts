@@ -19,6 +19,7 @@ export interface ErrorMeaning {
 
 /** The closed set of codes. */
 export type ErrorCode =
+  | 'admin_refused'
   | 'config_invalid'
   | 'draining'
   | 'internal'
@@ -56,6 +57,11 @@ const passing = (status: number, title: string, meaning: string): ErrorMeaning =
 
 /** Every code, with its meaning. */
 export const errorRegistry: Readonly<Record<ErrorCode, ErrorMeaning>> = {
+  admin_refused: lasting(
+    401,
+    'The admin token is missing or wrong',
+    'A call of /admin/… on the second listener did not carry `listen.adminToken` as its bearer token.',
+  ),
   config_invalid: lasting(
     500,
     'Configuration is invalid',

@@ -4,6 +4,7 @@ import type { Coatcheck } from './coatcheck.ts';
 import { CoatcheckError } from './errors.ts';
 import { authRoutes, refuseUnlessOurs } from './gateway/auth-routes.ts';
 import { faultAnswer } from './gateway/fault-answer.ts';
+import { personRoutes } from './gateway/person-routes.ts';
 import { send } from './gateway/send.ts';
 import { accessSession, accessToken, requireSession, type SessionAccess } from './gateway/session-access.ts';
 import type { Session } from './session/session.ts';
@@ -51,19 +52,20 @@ const plugin: FastifyPluginAsync<FastifyCoatcheckOptions> = async (
       faultAnswer(coatcheck, { fault, method, headers, requestId, url: request.raw.url ?? '/' }),
     );
   });
-  for (const route of authRoutes) {
+  for (const route of [...authRoutes, ...personRoutes]) {
     app.route({
       method: route.method,
       url: route.path,
       exposeHeadRoute: false,
       async handler(request, reply) {
         const queryStart = request.raw.url?.indexOf('?') ?? -1;
-        const provider = (request.params as Record<string, string | undefined>).provider;
+        const { provider, session } = request.params as Record<string, string | undefined>;
         const answer = await route.answer(coatcheck, {
           method: request.method,
           query: queryStart < 0 ? '' : (request.raw.url ?? '').slice(queryStart + 1),
           headers: request.headers,
           ...(provider === undefined ? {} : { provider }),
+          ...(session === undefined ? {} : { session }),
         });
         return send(reply, answer);
       },

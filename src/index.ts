@@ -10,6 +10,7 @@ export {
 } from './errors.ts';
 export { type Gateway, startGateway } from './gateway/server.ts';
 export type { Callback, Login, LoginStep } from './oauth/login.ts';
+export type { Person, PersonSession, PersonSessions } from './person-sessions.ts';
 export type { Session, TokenSet, TokenState, User } from './session/session.ts';
 export type { SessionStore } from './session/store.ts';
 export type {

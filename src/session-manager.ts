@@ -1,5 +1,6 @@
 import { CoatcheckError } from './errors.ts';
 import { Refresh, type RefreshableProvider } from './oauth/refresh.ts';
+import { type LoginProgress, PersonSessions } from './person-sessions.ts';
 import type { NearCache, Verified } from './session/near-cache.ts';
 import type { Keyring } from './session/seal.ts';
 import {
@@ -8,6 +9,7 @@ import {
   isRefreshable,
   isUsable,
   type Session,
+  signedInBefore,
   type TokenSet,
   type TokenState,
   tokenState,
@@ -27,6 +29,8 @@ export interface NewSession {
   readonly tokenSets: ReadonlyMap<string, TokenSet>;
   /** The cookie value that the browser had until now; that session ends. */
   readonly previousTicket?: string | undefined;
+  /** Of the login that ends here. Without it nothing that was ended meanwhile counts against it. */
+  readonly login?: LoginProgress;
 }
 
 /** A session and the ticket that opens it. The ticket is a secret; the session alone can go where people look. */
@@ -66,6 +70,10 @@ export interface SessionManagerOptions {
   readonly cacheMode?: 'tracked' | 'dangerously-untracked' | 'off';
   /** Those whose tokens can be refreshed, by name. Default: none. */
   readonly providers?: ReadonlyMap<string, RefreshableProvider>;
+  /** Most sessions of one person at a time; at one more the oldest ends. Default 0: no limit. */
+  readonly limit?: number;
+  /** Sessions from before this moment (Unix time in ms) have ended, once it has come. Asked at each load. Default: none. */
+  readonly validFromMs?: () => number | undefined;
   /** Unix time in ms. Default `Date.now`. */
   readonly now?: () => number;
 }
@@ -75,6 +83,8 @@ export interface SessionManagerOptions {
  * store does not answer; nothing here takes that for "not signed in".
  */
 export class SessionManager {
+  /** All sessions of one person. */
+  readonly people: PersonSessions;
   readonly #options: SessionManagerOptions;
   readonly #now: () => number;
   readonly #records: SessionRecords;
@@ -84,8 +94,10 @@ export class SessionManager {
     const { now = Date.now, providers = new Map(), store, telemetry } = options;
     this.#options = options;
     this.#now = now;
+    this.people = new PersonSessions(options);
     this.#records = new SessionRecords({
       ...options,
+      isValid: (session) => this.#isValid(session),
       now,
       onUnreadable: (sessionId, why) =>
         telemetry.log('session.unreadable', { session: telemetry.sessionReference(sessionId), why }),
@@ -93,10 +105,13 @@ export class SessionManager {
     this.#refresh = new Refresh({ store, records: this.#records, providers, telemetry, now });
   }
 
-  /** Writes a session under a new ticket, once, and ends the one before it. At most four store commands. */
-  async create(login: NewSession): Promise<SignedIn> {
+  /**
+   * Writes a session under a new ticket, once, and ends the one before it. At most five store commands, and those of the limit.
+   * Throws `login_expired` where everything of the person was ended while the login was under way.
+   */
+  async create(signIn: NewSession): Promise<SignedIn> {
     const { store, keyring, telemetry, idleTimeoutMs, absoluteTimeoutMs } = this.#options;
-    const { user, tokenSets } = login;
+    const { user, tokenSets, previousTicket, login } = signIn;
     const ticket = issueTicket();
     const createdAtMs = this.#now();
     const absoluteDeadlineMs = createdAtMs + absoluteTimeoutMs;
@@ -109,18 +124,13 @@ export class SessionManager {
     };
     const record = sealRecord(content, ticket, keyring);
 
-    const index = userIndex(user);
-    await store.indexAdd(index, { member: ticket.sessionId, expiresAtMs: record.absoluteDeadlineMs });
-    if (!(await store.create(ticket.sessionId, record))) {
-      throw new CoatcheckError('internal', {
-        detail: 'a new session id was taken already: the random source is broken',
-      });
-    }
-    const previous = login.previousTicket === undefined ? undefined : readTicket(login.previousTicket);
+    await this.people.admit({ id: ticket.sessionId, user }, record, login);
+    const previous = previousTicket === undefined ? undefined : readTicket(previousTicket);
     if (previous !== undefined && (await this.#end(previous.sessionId))) {
       // Where the person changed, the old entry stays in the other index until it expires; it leads to nothing.
-      await store.indexRemove(index, previous.sessionId);
+      await store.indexRemove(userIndex(user), previous.sessionId);
     }
+    await this.people.enforceLimit(user, ticket.sessionId);
     telemetry.log('session.created', { session: telemetry.sessionReference(ticket.sessionId) });
     return { ticket, session: { ...content, id: ticket.sessionId, generation: 1 } };
   }
@@ -217,7 +227,7 @@ export class SessionManager {
     const ticket = readTicket(cookieValue);
     const verified =
       ticket === undefined ? undefined : this.#options.nearCache?.lastVerified(ticket.sessionId);
-    return verified !== undefined && isLive(verified.session, this.#now()) ? verified : undefined;
+    return verified !== undefined && this.#isValid(verified.session) ? verified : undefined;
   }
 
   /** The answer without a word to the store. No span either: it would take as long as the look into memory. */
@@ -235,6 +245,11 @@ export class SessionManager {
       const session = await this.#extend(found);
       return session === undefined ? { kind: 'none', why: 'unknown' } : { kind: 'session', ticket, session };
     });
+  }
+
+  #isValid(session: Session): boolean {
+    const nowMs = this.#now();
+    return isLive(session, nowMs) && !signedInBefore(session, this.#options.validFromMs?.(), nowMs);
   }
 
   /** Where the idle deadline is to be moved, if that is worth a write. */

@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto';
 import { context, type Span, SpanStatusCode, type Tracer, trace } from '@opentelemetry/api';
 import pino, { type DestinationStream, type Logger } from 'pino';
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import { describeError } from './described-error.ts';
 import { CoatcheckError } from './errors.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 
@@ -18,6 +19,8 @@ export type LogEvent =
   | 'gateway.request'
   | 'gateway.fault'
   | 'gateway.defect'
+  | 'config.reloaded'
+  | 'config.needs_restart'
   | 'store.available'
   | 'store.unavailable'
   | 'store.unacknowledged'
@@ -25,6 +28,7 @@ export type LogEvent =
   | 'store.untracked'
   | 'session.created'
   | 'session.destroyed'
+  | 'session.ended'
   | 'session.unreadable'
   | 'session.extend_failed'
   | 'login.started'
@@ -47,6 +51,8 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'gateway.request': ['info', 'request answered'],
   'gateway.fault': ['warn', 'request ended in a fault'],
   'gateway.defect': ['error', 'request ended in a fault that no rule foresaw'],
+  'config.reloaded': ['info', 'the configuration was read again; `why` names what has changed'],
+  'config.needs_restart': ['warn', 'what else has changed in the configuration needs a restart'],
   'store.available': ['info', 'the session store answers'],
   'store.unavailable': ['error', 'the session store does not answer'],
   'store.unacknowledged': ['warn', 'the store has no WAIT or INFO: a failover may lose the latest sign-ins'],
@@ -60,6 +66,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   ],
   'session.created': ['info', 'a person has signed in'],
   'session.destroyed': ['info', 'a person has signed out'],
+  'session.ended': ['info', 'a session was ended from elsewhere, or by the limit'],
   'session.unreadable': ['warn', 'a stored session could not be opened and counts as none'],
   'session.extend_failed': ['warn', 'a session could not be extended; it lives until its idle deadline'],
   'login.started': ['info', 'a login has begun'],
@@ -102,6 +109,8 @@ export interface Telemetry {
   readonly metrics: Metrics;
   readonly registry: Registry;
   log(event: LogEvent, fields?: LogFields): void;
+  /** Goes on with another level and another key of the references. */
+  configure(options: Required<Pick<TelemetryOptions, 'level' | 'referenceKey'>>): void;
   /** A short keyed hash that joins the log lines of one session and leads nowhere else. */
   sessionReference(sessionId: string): string;
   /** Runs `work` in an OpenTelemetry span; a thrown error marks it by its code alone. */
@@ -141,9 +150,7 @@ export function createTelemetry(options: TelemetryOptions = {}): Telemetry {
   const registry = new Registry();
   if (options.processMetrics === true) collectDefaultMetrics({ register: registry });
   const tracer: Tracer = trace.getTracer('coatcheck');
-  const referenceKey = createHmac('sha256', options.referenceKey ?? process.hrtime.bigint().toString())
-    .update('coatcheck/reference/1')
-    .digest();
+  let referenceKey = referenceKeyOf(options.referenceKey ?? process.hrtime.bigint().toString());
 
   return {
     registry,
@@ -155,6 +162,10 @@ export function createTelemetry(options: TelemetryOptions = {}): Telemetry {
         message,
       );
     },
+    configure(next) {
+      logger.level = next.level;
+      referenceKey = referenceKeyOf(next.referenceKey);
+    },
     sessionReference: (sessionId) =>
       createHmac('sha256', referenceKey).update(sessionId).digest('base64url').slice(0, 12),
     span(name, attributes, work) {
@@ -162,6 +173,10 @@ export function createTelemetry(options: TelemetryOptions = {}): Telemetry {
       return context.with(trace.setSpan(context.active(), span), () => finish(span, work));
     },
   };
+}
+
+function referenceKeyOf(secret: Buffer | string): Buffer {
+  return createHmac('sha256', secret).update('coatcheck/reference/1').digest();
 }
 
 async function finish<Result>(span: Span, work: () => Promise<Result>): Promise<Result> {
@@ -207,33 +222,4 @@ function escapeControls(line: string): string {
     /[\x7f-\x9f\u2028\u2029]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-}
-
-interface DescribedError {
-  readonly code: string;
-  readonly detail: string;
-  readonly causes: readonly string[];
-  readonly frames?: readonly string[];
-}
-
-/** Foreign messages may quote what they choked on, so of foreign errors only name, code and stack frames are kept. */
-function describeError(value: unknown): DescribedError {
-  const error = CoatcheckError.from(value);
-  const causes: string[] = [];
-  for (let cause = error.cause; cause instanceof Error && causes.length < 5; cause = cause.cause) {
-    const code = 'code' in cause && typeof cause.code === 'string' ? ` ${cause.code}` : '';
-    causes.push(`${cause.name}${code}`);
-  }
-  const described = { code: error.code, detail: error.message, causes };
-  if (error.code !== 'internal' || !(error.cause instanceof Error)) return described;
-  return { ...described, frames: framesOf(error.cause) };
-}
-
-/** Only what follows the message, whose lines may look like frames. */
-function framesOf({ stack = '', message }: Error): string[] {
-  const lines = stack.slice(Math.max(stack.indexOf(message), 0) + message.length).split('\n');
-  return lines
-    .filter((line) => line.startsWith('    at '))
-    .slice(0, 8)
-    .map((frame) => frame.trim());
 }

@@ -1,12 +1,13 @@
 /** What every store must keep, run against each of them with injected time. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type {
-  ExtendResult,
-  LockResult,
-  ReplaceResult,
-  SessionStore,
-  StoredRecord,
+import {
+  type ExtendResult,
+  epochLifetimeMs,
+  type LockResult,
+  type ReplaceResult,
+  type SessionStore,
+  type StoredRecord,
 } from '../src/session/store.ts';
 
 /** A clock that only moves when told. */
@@ -376,6 +377,64 @@ export function storeContract(name: string, open: (clock: Clock) => Promise<Open
         const moved = { member: 'a', expiresAtMs: clock.now() + 5 * minute };
         await store.indexAdd(index, moved);
         expect(await store.indexList(index)).toEqual([moved]);
+      });
+
+      test('a member is removed at the end that is named, and at no other', async () => {
+        const index = newSessionId();
+        const entry = { member: 'a', expiresAtMs: clock.now() + minute };
+        await store.indexAdd(index, entry);
+        await store.indexRemove(index, 'a', entry.expiresAtMs - 1);
+        await store.indexRemove(index, 'b', entry.expiresAtMs);
+        expect(await store.indexList(index)).toEqual([entry]);
+        await store.indexRemove(index, 'a', entry.expiresAtMs);
+        expect(await store.indexList(index)).toEqual([]);
+      });
+
+      test('S-054 closing lists the members and begins an epoch that everybody learns of', async () => {
+        const index = newSessionId();
+        const entry = { member: 'a', expiresAtMs: clock.now() + minute };
+        expect(await store.indexAdd(index, entry)).toBe(0);
+        expect(await store.indexEpoch(index)).toBe(0);
+        expect(await store.indexClose(index)).toEqual([entry]);
+        const epoch = await store.indexEpoch(index);
+        expect(epoch).toBe(clock.now());
+        expect(await store.indexAdd(index, { ...entry, member: 'b' })).toBe(epoch);
+        expect((await store.indexList(index)).map(({ member }) => member)).toEqual(['a', 'b']);
+        expect((await store.indexClose(index)).map(({ member }) => member)).toEqual(['a', 'b']);
+        expect(await store.indexEpoch(index)).toBe(epoch + 1); // the same moment, and yet another epoch
+        expect(await store.indexEpoch(newSessionId())).toBe(0);
+      });
+
+      test('an epoch outlives the members, and is forgotten in the end', async () => {
+        const index = newSessionId();
+        await store.indexAdd(index, { member: 'a', expiresAtMs: clock.now() + minute });
+        await store.indexClose(index);
+        const epoch = clock.now();
+        await store.indexRemove(index, 'a');
+        clock.advance(epochLifetimeMs - 1);
+        expect(await store.indexEpoch(index)).toBe(epoch);
+        expect(await store.indexList(index)).toEqual([]);
+        clock.advance(1);
+        expect(await store.indexEpoch(index)).toBe(0);
+        const next = { member: 'b', expiresAtMs: clock.now() + minute };
+        expect(await store.indexAdd(index, next)).toBe(0);
+      });
+
+      test('S-054 of many who add while one closes, each is listed or learns of the epoch', async () => {
+        for (let round = 0; round < 20; round += 1) {
+          const index = newSessionId();
+          const add = async (at: number): Promise<readonly [string, number]> => {
+            const member = `member ${at}`;
+            return [member, await store.indexAdd(index, { member, expiresAtMs: clock.now() + minute })];
+          };
+          const adding = Array.from({ length: 10 }, (_, at) => add(at));
+          const closing = store.indexClose(index);
+          const late = Array.from({ length: 10 }, (_, at) => add(10 + at));
+          const listed = new Set((await closing).map(({ member }) => member));
+          for (const [member, epoch] of await Promise.all([...adding, ...late])) {
+            expect(listed.has(member)).toBe(epoch === 0);
+          }
+        }
       });
 
       test('a member whose time is over is not added', async () => {

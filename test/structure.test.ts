@@ -32,11 +32,16 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'config/': [/^(?:errors|config|policy)\.ts$/],
   'config.ts': [/^config\//, /^(?:errors|policy)\.ts$/],
   'policy.ts': [],
-  'session-manager.ts': [/^session\//, /^oauth\/refresh\.ts$/, /^(?:errors|telemetry)\.ts$/],
-  'telemetry.ts': [/^(?:errors|metrics)\.ts$/],
+  'session-manager.ts': [/^session\//, /^oauth\/refresh\.ts$/, /^(?:errors|person-sessions|telemetry)\.ts$/],
+  'person-sessions.ts': [/^session\//, /^(?:errors|telemetry)\.ts$/],
+  'telemetry.ts': [/^(?:described-error|errors|metrics)\.ts$/],
+  'described-error.ts': [/^errors\.ts$/],
   'metrics.ts': [],
   'errors.ts': [],
-  'coatcheck.ts': [/^(?:session|oauth)\//, /^(?:config|errors|telemetry|session-manager)\.ts$/],
+  'coatcheck.ts': [
+    /^(?:session|oauth)\//,
+    /^(?:config|config\/reload|errors|telemetry|session-manager|person-sessions)\.ts$/,
+  ],
   'doctor/': [
     /^session\/(?:redis|redis-address|store)\.ts$/,
     /^oauth\/(?:client-key|provider-fetch)\.ts$/,
@@ -50,7 +55,7 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   ],
   'gateway/': [
     /^(?:session|oauth)\//,
-    /^(?:coatcheck|config|errors|policy|telemetry|session-manager|fastify)\.ts$/,
+    /^(?:coatcheck|config|errors|policy|telemetry|session-manager|person-sessions|fastify)\.ts$/,
   ],
 };
 

@@ -17,7 +17,15 @@ describe('the documented configuration', () => {
     const place = join(directory, 'example');
     mkdirSync(join(place, 'secrets'), { recursive: true });
     cpSync(example, join(place, 'coatcheck.yaml'));
-    const secrets = ['key-1', 'key-2', 'facade-client-secret', 'store-password', 'sentinel-password'];
+    const secrets = [
+      'key-1',
+      'key-2',
+      'facade-client-secret',
+      'admin-token',
+      'identity-client-secret',
+      'store-password',
+      'sentinel-password',
+    ];
     const clientFiles = ['identity-client-key', 'archive-client-key', 'archive-client-certificate'];
     const pemFiles = [...clientFiles, 'store-authorities'].map((name) => `${name}.pem`);
     for (const name of [...secrets, ...pemFiles]) {

@@ -89,6 +89,21 @@ export const duration = (minimumMs: number, maximumMs: number): z.ZodType<number
   return quantity({ form, unit: 'ms' }, parseDuration, [minimumMs, maximumMs]);
 };
 
+/** A moment with its offset from UTC (RFC 3339). */
+export const moment = (): z.ZodType<Date, string> => {
+  const form = 'moment such as 2026-01-31T12:00:00Z';
+  return written(
+    { form },
+    z.string().transform((value, context): Date => {
+      const date = new Date(value);
+      const wellFormed = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/.test(value);
+      if (wellFormed && !Number.isNaN(date.getTime())) return date;
+      context.addIssue({ code: 'custom', message: form });
+      return z.NEVER;
+    }),
+  );
+};
+
 /** A size within bounds (both in bytes). */
 export const size = (minimumBytes: number, maximumBytes: number): z.ZodType<number, string> => {
   const form = `size from ${formatSize(minimumBytes)} to ${formatSize(maximumBytes)}`;

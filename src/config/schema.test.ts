@@ -70,6 +70,21 @@ const bad: readonly BadRow[] = [
     'session.idleTimeout: "59s"; expected duration from 1m to 30d',
   ],
   [
+    'a moment without its offset',
+    input({ session: { validFrom: '2026-01-31T12:00:00' } }),
+    'session.validFrom: "2026-01-31T12:00:00"; expected moment such as 2026-01-31T12:00:00Z',
+  ],
+  [
+    'a moment that there is not',
+    input({ session: { validFrom: '2026-13-31T12:00:00Z' } }),
+    'session.validFrom: "2026-13-31T12:00:00Z"; expected moment such as 2026-01-31T12:00:00Z',
+  ],
+  [
+    'a short admin token',
+    input({ listen: { adminToken: 'canary-x' } }),
+    'listen.adminToken: (secret, 8 characters); expected 32 to 256 letters, digits, - . _ ~ + / =',
+  ],
+  [
     'bad size',
     input({ limits: { requestBody: '10MB' } }),
     'limits.requestBody: "10MB"; expected size from 1KiB to 1GiB',

@@ -5,7 +5,6 @@ import { webAddressFault } from './address.ts';
 import {
   about,
   choice,
-  claimName,
   duration,
   integer,
   mapping,
@@ -16,6 +15,7 @@ import {
   webAddress,
 } from './field.ts';
 import { provider } from './provider-schema.ts';
+import { session } from './session-schema.ts';
 import { outage, store } from './store-schema.ts';
 
 const second = 1000;
@@ -52,10 +52,16 @@ const listen = z.strictObject({
   host: about('Address of the public listener.', host).prefault('0.0.0.0'),
   port: about('Port of the public listener. 0 takes a free one.', port).prefault(8080),
   adminHost: about(
-    'Address of the second listener (`/livez`, `/readyz`, `/metrics`). It asks nobody who they are: probes need to reach it, the outside must not.',
+    'Address of the second listener (`/livez`, `/readyz`, `/metrics`, `/admin/…`). Of `/admin/…` alone it asks a token: probes need to reach it, the outside must not.',
     host,
   ).prefault('0.0.0.0'),
   adminPort: about('Port of the second listener. 0 takes a free one.', port).prefault(9090),
+  adminToken: about(
+    'What callers of `/admin/…` on the second listener show as their bearer token (RFC 6750). Without it there is no `/admin/…`.',
+    text({ form: 'text of 32 to 256 characters', secret: 'whole' }, (value) =>
+      /^[\w.~+/=-]{32,256}$/.test(value) ? undefined : '32 to 256 letters, digits, - . _ ~ + / =',
+    ),
+  ).exactOptional(),
   replicaName: about(
     'Name of this process, sent with every answer as `coatcheck-replica`. Without it the header is not sent.',
     matching(/^[\w.-]{1,64}$/, 'name of at most 64 letters, digits, _ . -'),
@@ -69,27 +75,6 @@ const key = z.strictObject({
   ),
   secret: about('The key itself. `coatcheck keys generate` makes one.', secretBytes(32)),
 });
-
-const session = z
-  .strictObject({
-    idleTimeout: about(
-      'A session ends after this long without a request.',
-      duration(minute, 30 * day),
-    ).prefault('1h'),
-    absoluteTimeout: about(
-      'A session ends this long after sign-in, whatever happens.',
-      duration(minute, 30 * day),
-    ).prefault('12h'),
-    claims: about(
-      'Claims about the person that a session keeps and `/auth/session` shows.',
-      z.array(claimName()),
-    ).prefault(['name', 'email']),
-  })
-  .transform(({ idleTimeout, absoluteTimeout, claims }): Config['session'] => ({
-    idleTimeoutMs: idleTimeout,
-    absoluteTimeoutMs: absoluteTimeout,
-    claims,
-  }));
 
 const upstream = z
   .strictObject({

@@ -7,7 +7,7 @@ import { ask } from './store-reply.ts';
 /** What a user of the store needs: the store's commands and its scripts', and what lets the doctor see. No more. */
 const rules: readonly string[] = [
   '-@all +ping +echo +get +set +getdel +del +getrange +setrange +pexpire +pexpireat',
-  '+zadd +zrange +zrem +zremrangebyscore +eval +evalsha +client|tracking',
+  '+zadd +zrange +zrem +zremrangebyscore +zscore +eval +evalsha +client|tracking',
   '+info +time +wait +acl|whoami +acl|dryrun',
 ];
 
@@ -119,6 +119,7 @@ function operations({ store, connection, now }: ExaminedStore): Record<string, (
     renewLock: () => store.renewLock(id, id, probeMs),
     unlock: () => store.unlock(id, id),
     indexAdd: () => store.indexAdd(id, { member: id, expiresAtMs: record.absoluteDeadlineMs }),
+    indexEpoch: () => store.indexEpoch(id),
     indexList: () => store.indexList(id),
     indexRemove: () => store.indexRemove(id, id),
     // Scripts are known to the server until it restarts; then they are sent along.

@@ -1,5 +1,6 @@
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Coatcheck } from '../coatcheck.ts';
+import { addSessionRoutes } from './admin-sessions.ts';
 
 /** What the admin listener needs to know of the gateway. */
 export interface AdminOptions {
@@ -8,7 +9,7 @@ export interface AdminOptions {
   readonly ready: () => boolean;
 }
 
-/** The second listener, never the public one: probes and metrics. */
+/** The second listener, never the public one: probes, metrics and, behind a token, people's sessions. */
 export function createAdmin({ coatcheck, ready }: AdminOptions): FastifyInstance {
   const admin = fastify({ logger: false });
 
@@ -28,5 +29,6 @@ export function createAdmin({ coatcheck, ready }: AdminOptions): FastifyInstance
     return reply.header('content-type', registry.contentType).send(await registry.metrics());
   });
 
+  addSessionRoutes(admin, coatcheck);
   return admin;
 }

@@ -29,6 +29,8 @@ export interface AuthRequest {
   readonly headers: IncomingHttpHeaders;
   /** The last path segment of a callback. */
   readonly provider?: string;
+  /** The reference in an address that names a session. */
+  readonly session?: string;
 }
 
 /** One endpoint. Faults are thrown as {@link CoatcheckError}. */
@@ -38,7 +40,7 @@ export interface AuthRoute {
   readonly answer: (coatcheck: Coatcheck, request: AuthRequest) => Promise<Answer>;
 }
 
-/** Every endpoint under `/auth`. */
+/** The endpoints under `/auth` that are about one session; `personRoutes` has the others. */
 export const authRoutes: readonly AuthRoute[] = [
   // Starts a login and sends the browser to the first provider.
   { method: 'GET', path: '/auth/login', answer: startLogin },
@@ -79,12 +81,14 @@ async function takeCallback(coatcheck: Coatcheck, request: AuthRequest): Promise
   const { ticket } = await coatcheck.sessions.create({
     user: step.user,
     tokenSets: step.tokenSets,
+    login: step.login,
     previousTicket,
   });
   return redirect(step.returnTo, [sessionCookie(ticket.value)]);
 }
 
-async function logOut(coatcheck: Coatcheck, { method, headers }: AuthRequest): Promise<Answer> {
+/** Ends the session of the request. */
+export async function logOut(coatcheck: Coatcheck, { method, headers }: AuthRequest): Promise<Answer> {
   refuseUnlessOurs(coatcheck, method, headers);
   const value = cookieValue(headers.cookie, sessionCookieName);
   // If the store is away this throws: a logout that did not happen must not look like one.

@@ -39,7 +39,7 @@ export interface ForwardingRouteContext {
   readonly exchange: ForwardedRequest;
 }
 
-/** Every route that leads out; with `authRoutes`, the whole public surface. */
+/** Every route that leads out; with `authRoutes` and `personRoutes`, the whole public surface. */
 export const forwardingRoutes: readonly ForwardingRoute[] = [
   // Calls an upstream API on the person's behalf, with the token of that upstream's provider and no other.
   { path: '/api/:upstream', forward: callApi },

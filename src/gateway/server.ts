@@ -20,6 +20,8 @@ export interface Gateway {
   /** Where it listens, as `http://host:port`. */
   readonly address: string;
   readonly adminAddress: string;
+  /** Goes on with what of another configuration needs no restart; see {@link Coatcheck.reload}. */
+  reload(next: Config): void;
   /** Drains: not ready at once, then no new connections, then what is in flight is finished, within the drain timeout. */
   close(): Promise<void>;
 }
@@ -60,6 +62,7 @@ export async function startGateway(config: Config, options: CoatcheckOptions = {
       publicUrl: config.publicUrl,
       address,
       adminAddress,
+      reload: (next) => coatcheck.reload(next),
       close() {
         closing ??= close();
         return closing;

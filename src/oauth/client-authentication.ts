@@ -15,9 +15,9 @@ export interface ClientAuthentication {
 export function createClientAuthentication(name: string, config: ProviderConfig): ClientAuthentication {
   switch (config.clientAuthentication) {
     case 'client_secret_basic':
-      return { method: client.ClientSecretBasic(config.clientSecret) };
+      return { method: (...request) => client.ClientSecretBasic(config.clientSecret)(...request) };
     case 'client_secret_post':
-      return { method: client.ClientSecretPost(config.clientSecret) };
+      return { method: (...request) => client.ClientSecretPost(config.clientSecret)(...request) };
     case 'private_key_jwt':
       return { method: privateKeyJwt(name, config) };
     case 'tls_client_auth':

@@ -4,7 +4,7 @@ import { CoatcheckError } from '../errors.ts';
 import type { TokenSet, User } from '../session/session.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Provider } from './provider.ts';
-import type { Authorization, LoginSecret, TransactionStore } from './transaction.ts';
+import type { Authorization, LoginSecret, Transaction, TransactionStore } from './transaction.ts';
 
 /** What a step of a login leads to. */
 export type LoginStep =
@@ -16,6 +16,8 @@ export type LoginStep =
       readonly user: User;
       readonly tokenSets: ReadonlyMap<string, TokenSet>;
       readonly returnTo: string;
+      /** What was known of the person on the way; the session store checks that it still holds. */
+      readonly login: Pick<Transaction, 'startedAtMs' | 'personEpoch'>;
     };
 
 /** A provider's callback, as it came. */
@@ -34,6 +36,10 @@ export interface LoginOptions {
   readonly providers: readonly Provider[];
   readonly configs: Readonly<Record<string, ProviderConfig>>;
   readonly transactions: TransactionStore;
+  /** Tells whether everything of a person was ended meanwhile. One store command. */
+  readonly personEpoch: (person: Pick<User, 'issuer' | 'subject'>) => Promise<number>;
+  /** Unix time in ms. */
+  readonly now: () => number;
   readonly telemetry: Telemetry;
   /** Origin of the callback addresses. */
   readonly publicUrl: string;
@@ -51,15 +57,18 @@ export class Login {
 
   /** Begins a login. One store command. */
   async begin(returnTo: string, loginSecret: LoginSecret): Promise<LoginStep> {
-    const { telemetry } = this.#options;
+    const { telemetry, now } = this.#options;
     return telemetry.span('coatcheck.login.begin', {}, async () => {
       telemetry.metrics.logins.inc({ outcome: 'started' });
       telemetry.log('login.started');
-      return this.#ask(0, { returnTo, answers: [], loginSecret });
+      return this.#ask(0, { returnTo, answers: [], loginSecret, startedAtMs: now() });
     });
   }
 
-  /** Goes on where a provider sent the browser back: asks the next one, or is complete. Two store commands, or one. */
+  /**
+   * Goes on where a provider sent the browser back: asks the next one, or is complete. One store command, one for the next
+   * provider, and one more where the person has just become known.
+   */
   async resume(callback: Callback): Promise<LoginStep> {
     return this.#options.telemetry.span('coatcheck.login.resume', {}, () => this.#resume(callback));
   }
@@ -81,7 +90,8 @@ export class Login {
 
     if (position + 1 < providers.length) {
       telemetry.log('login.continued', { provider: name });
-      return this.#ask(position + 1, { returnTo: transaction.returnTo, answers, loginSecret });
+      const personEpoch = transaction.personEpoch ?? (await this.#options.personEpoch(this.#userOf(answers)));
+      return this.#ask(position + 1, { ...transaction, answers, loginSecret, personEpoch });
     }
     telemetry.metrics.logins.inc({ outcome: 'completed' });
     return {
@@ -89,6 +99,7 @@ export class Login {
       user: this.#userOf(answers),
       tokenSets: new Map(answers.map(({ provider: of, tokens }) => [of, tokens])),
       returnTo: transaction.returnTo,
+      login: progressOf(transaction),
     };
   }
 
@@ -107,6 +118,7 @@ export class Login {
       ...(acrValues !== undefined && { acrValues }),
       returnTo: so.returnTo,
       answers: so.answers,
+      ...progressOf(so),
     };
     // The address first: a provider that cannot be reached must not leave a transaction behind.
     const location = await provider.authorizationUrl(transaction);
@@ -146,10 +158,15 @@ export class Login {
   }
 }
 
-interface Progress {
-  readonly returnTo: string;
-  readonly answers: readonly Authorization[];
+interface Progress extends Pick<Transaction, 'returnTo' | 'answers' | 'startedAtMs' | 'personEpoch'> {
   readonly loginSecret: LoginSecret;
+}
+
+function progressOf({
+  startedAtMs,
+  personEpoch,
+}: Progress | Transaction): Pick<Transaction, 'startedAtMs' | 'personEpoch'> {
+  return { startedAtMs, ...(personEpoch === undefined ? {} : { personEpoch }) };
 }
 
 /** A claim's value, unless it is empty, or an e-mail address that the provider does not call verified where it speaks of that. */

@@ -21,6 +21,7 @@ const transaction: Transaction = {
   codeVerifier: 'verifier',
   returnTo: '/',
   answers: [],
+  startedAtMs: 1_700_000_000_000,
 };
 
 function start(): {

@@ -28,6 +28,10 @@ export interface Transaction {
   readonly returnTo: string;
   /** What earlier providers of the same login have answered. */
   readonly answers: readonly Authorization[];
+  /** When the login began, Unix time in ms. */
+  readonly startedAtMs: number;
+  /** The epoch of the person's sessions when the first provider had said who they are. */
+  readonly personEpoch?: number;
 }
 
 /** What one provider has answered: who the person is there, and the tokens. */

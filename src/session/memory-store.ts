@@ -2,6 +2,7 @@ import { ExpiringMap } from './expiring-map.ts';
 import { recordPrefix } from './record-header.ts';
 import {
   type ExtendResult,
+  epochLifetimeMs,
   type IndexEntry,
   type LockResult,
   lockMemoryMs,
@@ -37,6 +38,7 @@ class MemoryStore implements SessionStore {
   readonly #once: ExpiringMap<Buffer>;
   readonly #locks: ExpiringMap<Lock>;
   readonly #indexes: ExpiringMap<Map<string, number>>;
+  readonly #epochs: ExpiringMap<number>;
 
   constructor(now: () => number) {
     this.#now = now;
@@ -44,6 +46,7 @@ class MemoryStore implements SessionStore {
     this.#once = new ExpiringMap(now);
     this.#locks = new ExpiringMap(now);
     this.#indexes = new ExpiringMap(now);
+    this.#epochs = new ExpiringMap(now);
   }
 
   async read(sessionId: string): Promise<ReadResult> {
@@ -119,13 +122,25 @@ class MemoryStore implements SessionStore {
     return this.#locks.get(name)?.owner === owner && this.#locks.delete(name);
   }
 
-  async indexAdd(index: string, entry: IndexEntry): Promise<void> {
+  async indexAdd(index: string, entry: IndexEntry): Promise<number> {
     const members = this.#live(index).set(entry.member, entry.expiresAtMs);
     this.#indexes.set(index, members, Math.max(...members.values()));
+    return this.#epochs.get(index) ?? 0;
   }
 
-  async indexRemove(index: string, member: string): Promise<void> {
+  async indexEpoch(index: string): Promise<number> {
+    return this.#epochs.get(index) ?? 0;
+  }
+
+  async indexClose(index: string): Promise<readonly IndexEntry[]> {
+    const epoch = Math.max(this.#now(), (this.#epochs.get(index) ?? 0) + 1);
+    this.#epochs.set(index, epoch, epoch + epochLifetimeMs);
+    return this.indexList(index);
+  }
+
+  async indexRemove(index: string, member: string, expiresAtMs?: number): Promise<void> {
     const members = this.#live(index);
+    if (expiresAtMs !== undefined && members.get(member) !== expiresAtMs) return;
     members.delete(member);
     if (members.size === 0) this.#indexes.delete(index);
     else this.#indexes.set(index, members, Math.max(...members.values()));
@@ -140,7 +155,7 @@ class MemoryStore implements SessionStore {
   async ping(): Promise<void> {}
 
   async close(): Promise<void> {
-    for (const map of [this.#sessions, this.#once, this.#locks, this.#indexes]) map.clear();
+    for (const map of [this.#sessions, this.#once, this.#locks, this.#indexes, this.#epochs]) map.clear();
   }
 
   #hold(name: string, lock: Lock): void {

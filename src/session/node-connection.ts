@@ -87,12 +87,8 @@ export class NodeConnection implements RedisConnection {
   run<Result>(_key: string | undefined, use: (redis: Redis) => Promise<Result>): Promise<Result> {
     const mark = this.#breaker.admit();
     if (mark === undefined) return Promise.reject(this.#fault('it does not answer', this.#lastError));
-    const onLate = (): CoatcheckError => {
-      this.#breaker.late(mark);
-      return this.#lateFault();
-    };
     const running = this.#deadlines
-      .within(this.#lend(use), onLate)
+      .within(this.#lend(use), () => this.#lateFault(mark))
       .finally(() => this.#running.delete(running));
     this.#running.add(running);
     return running;
@@ -120,9 +116,7 @@ export class NodeConnection implements RedisConnection {
   }
 
   /** Gives the connection up and asks `target` anew. */
-  reconnect(): void {
-    this.#link?.discard();
-  }
+  reconnect = (): void => this.#link?.discard();
 
   async close(): Promise<void> {
     this.#closed = true;
@@ -285,13 +279,13 @@ export class NodeConnection implements RedisConnection {
   }
 
   #tell(): void {
-    const { connected } = this;
-    const changed = connected !== this.#told;
-    this.#told = connected;
-    if (changed) this.#options.onStateChange?.(connected);
+    if (this.connected === this.#told) return;
+    this.#told = this.connected;
+    this.#options.onStateChange?.(this.#told);
   }
 
-  #lateFault(): CoatcheckError {
+  #lateFault(mark?: number): CoatcheckError {
+    if (mark !== undefined) this.#breaker.late(mark);
     return this.#fault(`no answer within ${this.#options.deadlineMs} ms`);
   }
 

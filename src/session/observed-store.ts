@@ -36,6 +36,8 @@ export function observeStore(store: SessionStore, observe: StoreObserver): Sessi
     renewLock: timed('renewLock', store.renewLock),
     unlock: timed('unlock', store.unlock),
     indexAdd: timed('indexAdd', store.indexAdd),
+    indexEpoch: timed('indexEpoch', store.indexEpoch),
+    indexClose: timed('indexClose', store.indexClose),
     indexRemove: timed('indexRemove', store.indexRemove),
     indexList: timed('indexList', store.indexList),
     ping: timed('ping', store.ping),

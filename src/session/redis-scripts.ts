@@ -31,7 +31,9 @@ export const redisScripts: {
   readonly renewLock: RedisScript<'owner' | 'time' | 'memory', 'renewed' | 'lost'>;
   readonly unlock: RedisScript<'owner', 'unlocked' | 'lost'>;
   readonly indexAdd: RedisScript<'now' | 'end' | 'member', 'added'>;
-  readonly indexRemove: RedisScript<'member', 'removed'>;
+  readonly indexEpoch: RedisScript<'now', 'told'>;
+  readonly indexClose: RedisScript<'now' | 'lifetime', 'closed'>;
+  readonly indexRemove: RedisScript<'member' | 'end', 'removed' | 'kept'>;
   readonly indexList: RedisScript<'now', 'listed'>;
 } = {
   replace: script('replace', ['now', 'expected', 'record'], ['replaced', 'conflict', 'gone']),
@@ -40,7 +42,9 @@ export const redisScripts: {
   renewLock: script('renew-lock', ['owner', 'time', 'memory'], ['renewed', 'lost']),
   unlock: script('unlock', ['owner'], ['unlocked', 'lost']),
   indexAdd: script('index-add', ['now', 'end', 'member'], ['added']),
-  indexRemove: script('index-remove', ['member'], ['removed']),
+  indexEpoch: script('index-epoch', ['now'], ['told']),
+  indexClose: script('index-close', ['now', 'lifetime'], ['closed']),
+  indexRemove: script('index-remove', ['member', 'end'], ['removed', 'kept']),
   indexList: script('index-list', ['now'], ['listed']),
 };
 

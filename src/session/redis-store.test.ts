@@ -6,7 +6,7 @@ import { newSessionId, randomNumbers, storeContract } from '../../test/store-con
 import { encodeRecord } from './record-header.ts';
 import { createRedisConnection, type RedisConnection } from './redis-connection.ts';
 import { createRedisStore } from './redis-store.ts';
-import type { ReadResult, SessionStore, StoredRecord } from './store.ts';
+import { epochLifetimeMs, type ReadResult, type SessionStore, type StoredRecord } from './store.ts';
 
 const minute = 60_000;
 let server: RedisServer;
@@ -101,6 +101,10 @@ describe('the Redis store on its server', () => {
     expect(await admin.pTTL(`cc:o:{${id}}`)).toBeLessThanOrEqual(minute);
     for (const member of ['a', 'b']) await store.indexRemove(id, member);
     expect(await admin.exists(`cc:i:{${id}}`)).toBe(0);
+    const closedAtMs = Date.now();
+    await store.indexClose(id);
+    expect(await admin.pExpireTime(`cc:i:{${id}}`)).toBeGreaterThanOrEqual(closedAtMs + epochLifetimeMs);
+    expect(await admin.pTTL(`cc:i:{${id}}`)).toBeLessThanOrEqual(epochLifetimeMs);
   });
 
   test('every verb is one command', async () => {
@@ -119,6 +123,8 @@ describe('the Redis store on its server', () => {
       ['EVALSHA', 'l', () => store.renewLock(id, 'owner', minute)],
       ['EVALSHA', 'l', () => store.unlock(id, 'owner')],
       ['EVALSHA', 'i', () => store.indexAdd(id, entry)],
+      ['EVALSHA', 'i', () => store.indexEpoch(id)],
+      ['EVALSHA', 'i', () => store.indexClose(id)],
       ['EVALSHA', 'i', () => store.indexRemove(id, 'b')],
       ['EVALSHA', 'i', () => store.indexList(id)],
     ];
@@ -241,6 +247,8 @@ describe('S-064 with replies mixed up on the way', () => {
     renewLock: () => store.renewLock(second, `owner of ${second}`, minute),
     unlock: () => store.unlock(second, `owner of ${second}`),
     indexAdd: () => store.indexAdd(second, { member: 'm', expiresAtMs: Date.now() + minute }),
+    indexEpoch: () => store.indexEpoch(second),
+    indexClose: () => store.indexClose(second),
     indexRemove: () => store.indexRemove(second, 'm'),
     indexList: () => store.indexList(second),
     ping: () => store.ping(),

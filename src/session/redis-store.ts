@@ -6,6 +6,7 @@ import type { Redis, RedisConnection } from './redis.ts';
 import { type RedisScript, redisScripts, runScript, type ScriptResult, strayReply } from './redis-scripts.ts';
 import {
   type ExtendResult,
+  epochLifetimeMs,
   type IndexEntry,
   type LockResult,
   lockMemoryMs,
@@ -148,25 +149,28 @@ class RedisStore implements SessionStore {
     return result === 'unlocked';
   }
 
-  async indexAdd(index: string, entry: IndexEntry): Promise<void> {
-    await this.#run(redisScripts.indexAdd, this.#key('i', index), {
-      now: this.#now(),
-      end: entry.expiresAtMs,
-      member: entry.member,
-    });
+  async indexAdd(index: string, entry: IndexEntry): Promise<number> {
+    const values = { now: this.#now(), end: entry.expiresAtMs, member: entry.member };
+    return epochOf((await this.#runDurably(redisScripts.indexAdd, this.#key('i', index), values)).value);
   }
 
-  async indexRemove(index: string, member: string): Promise<void> {
-    await this.#run(redisScripts.indexRemove, this.#key('i', index), { member });
+  async indexEpoch(index: string): Promise<number> {
+    const values = { now: this.#now() };
+    return epochOf((await this.#run(redisScripts.indexEpoch, this.#key('i', index), values)).value);
+  }
+
+  async indexClose(index: string): Promise<readonly IndexEntry[]> {
+    const values = { now: this.#now(), lifetime: epochLifetimeMs };
+    return entriesOf((await this.#runDurably(redisScripts.indexClose, this.#key('i', index), values)).value);
+  }
+
+  async indexRemove(index: string, member: string, expiresAtMs?: number): Promise<void> {
+    await this.#run(redisScripts.indexRemove, this.#key('i', index), { member, end: expiresAtMs ?? '' });
   }
 
   async indexList(index: string): Promise<readonly IndexEntry[]> {
-    const { value } = await this.#run(redisScripts.indexList, this.#key('i', index), { now: this.#now() });
-    const flat = Array.isArray(value) ? value.map(String) : [];
-    return Array.from({ length: flat.length / 2 }, (_, at) => ({
-      member: flat[2 * at] ?? '',
-      expiresAtMs: Number(flat[2 * at + 1]),
-    }));
+    const values = { now: this.#now() };
+    return entriesOf((await this.#run(redisScripts.indexList, this.#key('i', index), values)).value);
   }
 
   async ping(): Promise<void> {
@@ -233,9 +237,40 @@ class RedisStore implements SessionStore {
     return this.#connection.run(key, (redis) => runScript(redis, script, { key, values }));
   }
 
+  /** The same, where configured, so that what it writes outlives its primary. */
+  #runDurably<Argument extends string, Result extends string>(
+    script: RedisScript<Argument, Result>,
+    key: string,
+    values: Readonly<Record<Argument, RedisArgument | number>>,
+  ): Promise<ScriptResult<Result>> {
+    if (this.#durable === undefined) return this.#run(script, key, values);
+    return this.#durable.run(
+      key,
+      (redis) => runScript(redis, script, { key, values }),
+      () => true,
+    );
+  }
+
   #isPast(record: StoredRecord): boolean {
     return this.#now() >= Math.min(record.idleDeadlineMs, record.absoluteDeadlineMs);
   }
+}
+
+/** The member of an index that stands for its epoch; its end is when that is forgotten. No session id has this form. */
+const epochMember = '#epoch';
+
+/** A script's word for the epoch: when it is forgotten, or nothing. */
+function epochOf(forgottenAtMs: unknown): number {
+  return forgottenAtMs === null ? 0 : Number(forgottenAtMs) - epochLifetimeMs;
+}
+
+/** Members and ends, as a script lists them. */
+function entriesOf(value: unknown): IndexEntry[] {
+  const flat = Array.isArray(value) ? value.map(String) : [];
+  return Array.from({ length: flat.length / 2 }, (_, at) => ({
+    member: flat[2 * at] ?? '',
+    expiresAtMs: Number(flat[2 * at + 1]),
+  })).filter(({ member }) => member !== epochMember);
 }
 
 /** Writes where nothing is yet. */

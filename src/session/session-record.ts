@@ -137,24 +137,31 @@ function textsOf({ accessToken, refreshToken, idToken }: TokenSet): TokenTexts {
   return [accessToken, refreshToken ?? 0, idToken ?? 0];
 }
 
-function tokenSetsOf(
-  [userIssuer, userSubject, , createdAtMs, , states]: Metadata,
-  texts: readonly TokenTexts[],
-): Map<string, TokenSet> {
+type TokenSetState = Omit<TokenSet, TokenName>;
+
+function statesOf([userIssuer, userSubject, , createdAtMs, , states]: Metadata): [string, TokenSetState][] {
+  return states.map(([provider, issuer, subject, scope, expiresAfterMs, more]) => {
+    const state: TokenSetState = {
+      issuer: issuer === 0 ? userIssuer : issuer,
+      subject: subject === 0 ? userSubject : subject,
+      scope,
+      accessTokenExpiresAtMs: createdAtMs + expiresAfterMs,
+      ...more,
+    };
+    return [provider, state];
+  });
+}
+
+function tokenSetsOf(metadata: Metadata, texts: readonly TokenTexts[]): Map<string, TokenSet> {
   return new Map(
-    states.map(([provider, issuer, subject, scope, expiresAfterMs, more], at) => {
+    statesOf(metadata).map(([provider, state], at) => {
       const [accessToken, refreshToken, idToken] = texts[at] ?? ['', 0, 0];
-      const tokenSet: TokenSet = {
-        issuer: issuer === 0 ? userIssuer : issuer,
-        subject: subject === 0 ? userSubject : subject,
-        scope,
-        accessTokenExpiresAtMs: createdAtMs + expiresAfterMs,
+      const tokens = {
         accessToken,
         ...(refreshToken !== 0 && { refreshToken }),
         ...(idToken !== 0 && { idToken }),
-        ...more,
       };
-      return [provider, tokenSet];
+      return [provider, { ...state, ...tokens }];
     }),
   );
 }
@@ -163,8 +170,8 @@ function json(value: Metadata | readonly TokenTexts[]): Buffer {
   return Buffer.from(JSON.stringify(value));
 }
 
-function metadataPlace(ticket: Ticket, beside: Buffer): SealPlace {
-  return { purpose: 'metadata', id: ticket.sessionId, slot: 'session', beside };
+function metadataPlace({ sessionId }: Pick<Ticket, 'sessionId'>, beside: Buffer): SealPlace {
+  return { purpose: 'metadata', id: sessionId, slot: 'session', beside };
 }
 
 function tokensPlace({ sessionId, secret }: Ticket): SealPlace {
@@ -188,5 +195,33 @@ function decodeBody(body: Buffer): { readonly metadata: Sealed; readonly tokens:
   return {
     metadata: { keyId, bytes: body.subarray(metadataAt, tokensAt) },
     tokens: { keyId, bytes: body.subarray(tokensAt) },
+  };
+}
+
+/** A session as far as the server's key alone opens it. */
+export interface SessionMetadata extends Omit<Session, 'tokenSets' | 'generation'> {
+  /** By provider name; without any token. */
+  readonly providers: ReadonlyMap<string, TokenSetState>;
+}
+
+/** Opens the metadata alone, for those who hold no ticket; `undefined` where that cannot be. */
+export function openMetadata(
+  record: StoredRecord,
+  sessionId: string,
+  keyring: Keyring,
+): SessionMetadata | undefined {
+  const parts = decodeBody(record.body);
+  const plain = parts && keyring.open(parts.metadata, metadataPlace({ sessionId }, parts.tokens.bytes));
+  if (plain === undefined) return undefined;
+  const metadata = JSON.parse(plain.toString()) as Metadata;
+  const [issuer, subject, claims, createdAtMs, absoluteTimeoutMs] = metadata;
+  const absoluteDeadlineMs = createdAtMs + absoluteTimeoutMs;
+  return {
+    id: sessionId,
+    user: { issuer, subject, claims: new Map(claims) },
+    createdAtMs,
+    absoluteDeadlineMs,
+    idleDeadlineMs: endOf(record, absoluteDeadlineMs),
+    providers: new Map(statesOf(metadata)),
   };
 }

@@ -1,6 +1,6 @@
 import type { NearCache } from './near-cache.ts';
 import type { Keyring } from './seal.ts';
-import { isLive, type Session, type TokenSet } from './session.ts';
+import type { Session, TokenSet } from './session.ts';
 import { type OpenResult, openRecord, reopenRecord, sealRecord } from './session-record.ts';
 import type { ReplaceResult, SessionStore, StoreChange, StoredRecord } from './store.ts';
 import type { Ticket } from './ticket.ts';
@@ -16,6 +16,8 @@ export interface SessionRecordsOptions {
   readonly nearCache?: NearCache;
   /** Default `tracked`. */
   readonly cacheMode?: 'tracked' | 'dangerously-untracked' | 'off';
+  /** Whether a session is to count at this moment. */
+  readonly isValid: (session: Session) => boolean;
   readonly now: () => number;
 }
 
@@ -39,7 +41,7 @@ export class SessionRecords {
   /** What the near cache knows to be in the store. */
   cached(sessionId: string): Session | undefined {
     const session = this.#options.nearCache?.get(sessionId);
-    return session !== undefined && isLive(session, this.#options.now()) ? session : undefined;
+    return session !== undefined && this.#options.isValid(session) ? session : undefined;
   }
 
   /** One command: what the store has under this ticket, opened. The near cache keeps it. */
@@ -127,7 +129,7 @@ export class SessionRecords {
   }
 
   async #read(ticket: Ticket): Promise<Session | 'unknown' | 'unreadable'> {
-    const { store, onUnreadable, now } = this.#options;
+    const { store, onUnreadable, isValid } = this.#options;
     const stored = await store.read(ticket.sessionId);
     if (stored.kind === 'miss') return 'unknown';
     const opened = stored.kind === 'found' ? this.#open(stored.record, ticket) : stored;
@@ -135,7 +137,7 @@ export class SessionRecords {
       onUnreadable(ticket.sessionId, stored.kind === 'unreadable' ? stored.why : 'sealed');
       return 'unreadable';
     }
-    return isLive(opened.session, now()) ? opened.session : 'unknown';
+    return isValid(opened.session) ? opened.session : 'unknown';
   }
 
   #open(record: StoredRecord, ticket: Ticket): OpenResult {

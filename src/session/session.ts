@@ -101,6 +101,15 @@ export function isLive(session: Session, nowMs: number): boolean {
   return nowMs < session.idleDeadlineMs && nowMs < session.absoluteDeadlineMs;
 }
 
+/** Whether a session is from before the moment as of which sessions count; a moment that has not come ends none. */
+export function signedInBefore(
+  { createdAtMs }: Pick<Session, 'createdAtMs'>,
+  validFromMs: number | undefined,
+  nowMs: number,
+): boolean {
+  return validFromMs !== undefined && validFromMs <= nowMs && createdAtMs < validFromMs;
+}
+
 /** Beyond this moment (Unix time in ms) nothing in the session is of use: no token usable or refreshable, or past the absolute timeout. */
 export function usableUntilMs(session: Pick<Session, 'tokenSets' | 'absoluteDeadlineMs'>): number {
   const { absoluteDeadlineMs } = session;

@@ -2,8 +2,8 @@
  * The store contract: bytes in, bytes out. A store knows when a record dies and which generation it is; it never sees
  * a ticket, a key or a token. `test/store-contract.ts` holds every store to what is written here.
  *
- * - Every write is conditional and atomic: one command or one script. Where replicas are to have what `create`, `replace` and
- *   `destroy` write, one command more waits for them.
+ * - Every write is conditional and atomic: one command or one script. Where replicas are to have what `create`, `replace`,
+ *   `destroy`, `indexAdd` and `indexClose` write, one command more waits for them.
  * - Every key has a time to live, so nothing needs sweeping.
  * - A miss is an answer. A fault is thrown, as `store_unavailable`. Nothing ever turns the second into the first.
  */
@@ -63,6 +63,11 @@ export interface IndexEntry {
   readonly member: string;
   readonly expiresAtMs: number;
 }
+
+/**
+ * How long an index remembers that it was closed: 2 h. Longer than any login may take, with room for clocks that differ.
+ */
+export const epochLifetimeMs: number = 7_200_000;
 
 /** What a store tells of sessions that were read through it. */
 export type StoreChange =
@@ -126,11 +131,27 @@ export interface SessionStore {
   /** Releases the lock, if nobody has taken it since `owner` did; a no-op otherwise. One command. */
   unlock(name: string, owner: string): Promise<boolean>;
 
-  /** Adds to an index; the index lives as long as its last entry. Trims what has expired. One command. */
-  indexAdd(index: string, entry: IndexEntry): Promise<void>;
+  /**
+   * Adds to an index, or moves the end of a member; the index lives as long as its last entry. Trims what has expired. Answers
+   * with the epoch: when the index was last closed (Unix ms, each greater than the one before), 0 where none is remembered.
+   * One command.
+   */
+  indexAdd(index: string, entry: IndexEntry): Promise<number>;
 
-  /** Removes from an index; a no-op where absent. One command. */
-  indexRemove(index: string, member: string): Promise<void>;
+  /** The epoch of an index. One command. */
+  indexEpoch(index: string): Promise<number>;
+
+  /**
+   * Begins a new epoch, remembered for {@link epochLifetimeMs}, and answers with the live members, which stay. Whoever adds a
+   * member is thus either among them or learns of the new epoch. One command.
+   */
+  indexClose(index: string): Promise<readonly IndexEntry[]>;
+
+  /**
+   * Removes from an index; a no-op where absent, or where the member has another end than `expiresAtMs`, if that is given.
+   * One command.
+   */
+  indexRemove(index: string, member: string, expiresAtMs?: number): Promise<void>;
 
   /** The live members of an index, soonest to expire first. Trims what has expired. One command. */
   indexList(index: string): Promise<readonly IndexEntry[]>;

@@ -3,7 +3,7 @@
  * ended never comes back; another takes its place. Everything else that they need runs beside them.
  */
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -32,6 +32,8 @@ export interface OrchestratorOptions {
 
 interface Replica {
   readonly target: BalancerTarget;
+  readonly file: string;
+  readonly config: ConfigChange;
   readonly child: Child;
   ended: boolean;
 }
@@ -124,7 +126,7 @@ export class Orchestrator {
       logFile: join(this.#parts.directory, `${name}.log`),
     });
     const target = { name, url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${adminPort}` };
-    const replica: Replica = { target, child, ended: false };
+    const replica: Replica = { target, file, config, child, ended: false };
     void child.ended.then(() => {
       replica.ended = true;
     });
@@ -139,6 +141,22 @@ export class Orchestrator {
     const { child } = this.#replica(name);
     child.signal(signal);
     return await child.ended;
+  }
+
+  /** Changes a running replica's configuration by SIGHUP; resolves when it says that it has read it. */
+  async reload(name: string, change: ConfigChange): Promise<void> {
+    const { file, config, child } = this.#replica(name);
+    const log = join(this.#parts.directory, `${name}.log`);
+    const countReloads = async (): Promise<number> =>
+      (await readFile(log, 'utf8')).split('"config.reloaded"').length;
+    const before = await countReloads();
+    await writeFile(file, stringify({ ...config, ...change }), { mode: 0o600 });
+    child.signal('SIGHUP');
+    const deadlineMs = Date.now() + 30_000;
+    while ((await countReloads()) === before) {
+      if (Date.now() > deadlineMs) throw new Error(`${name} does not read its configuration again`);
+      await delay(10);
+    }
   }
 
   /** Sends a signal and does not wait. */

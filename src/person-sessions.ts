@@ -1,0 +1,211 @@
+import { CoatcheckError } from './errors.ts';
+import type { NearCache } from './session/near-cache.ts';
+import type { Keyring } from './session/seal.ts';
+import { type Session, signedInBefore, type User, userIndex } from './session/session.ts';
+import { openMetadata, type SessionMetadata } from './session/session-record.ts';
+import { epochLifetimeMs, type IndexEntry, type SessionStore, type StoredRecord } from './session/store.ts';
+import type { Telemetry } from './telemetry.ts';
+
+/** By what a person is known: never by an e-mail address. */
+export type Person = Pick<User, 'issuer' | 'subject'>;
+
+/** One of a person's sessions, as far as it can be told without its ticket; never a token. */
+export interface PersonSession extends Omit<SessionMetadata, 'id'> {
+  /** Names the session here and in the log. Opens nothing. */
+  readonly reference: string;
+}
+
+/** What a login knew of the person on its way; it must hold at its end. */
+export interface LoginProgress {
+  /** When the browser was sent to the first provider, Unix time in ms. */
+  readonly startedAtMs: number;
+  /** The epoch when it turned out who the person is; absent where no other provider was asked after that. */
+  readonly personEpoch?: number;
+}
+
+/** Options of {@link PersonSessions}. */
+export interface PersonSessionsOptions {
+  readonly store: SessionStore;
+  readonly keyring: Keyring;
+  readonly telemetry: Telemetry;
+  readonly nearCache?: NearCache;
+  /** Most sessions of one person at a time; at one more the oldest ends. Default 0: no limit. */
+  readonly limit?: number;
+  /** Sessions from before this moment (Unix time in ms) have ended, once it has come. Default: none. */
+  readonly validFromMs?: () => number | undefined;
+  /** Unix time in ms. Default `Date.now`. */
+  readonly now?: () => number;
+}
+
+/** A login that takes longer begins anew; well within the time for which a store remembers an epoch. */
+const longestLoginMs = epochLifetimeMs / 2;
+
+/** An entry stands for this long before its session is there; whoever dies in between leaves nothing behind. */
+const pendingMs = 30_000;
+
+/** So many commands are under way at a time. */
+const batchSize = 64;
+
+/**
+ * All sessions of one person: listed, ended, limited. Every method throws `store_unavailable` where the store does not
+ * answer. What was ended before that stays ended, and the same call may be made again.
+ */
+export class PersonSessions {
+  readonly #options: PersonSessionsOptions;
+  readonly #now: () => number;
+
+  constructor(options: PersonSessionsOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  /** Their live sessions, newest first. One command, one per session, and one for each that is found dead. */
+  async list(person: Person): Promise<readonly PersonSession[]> {
+    const index = userIndex(person);
+    const found = await this.#read(index, await this.#options.store.indexList(index));
+    return found
+      .filter(({ user }) => user.issuer === person.issuer && user.subject === person.subject)
+      .sort(byAge)
+      .reverse()
+      .map(({ id, ...rest }) => ({ ...rest, reference: this.#referenceOf(id) }));
+  }
+
+  /** Ends one session. True if there was one. At most three commands. */
+  async end(person: Person, reference: string): Promise<boolean> {
+    const index = userIndex(person);
+    const members = await this.#options.store.indexList(index);
+    const own = members.filter(({ member }) => this.#referenceOf(member) === reference);
+    return (await this.#endEach(index, own)) > 0;
+  }
+
+  /**
+   * Ends all but one, and whatever login is under way; how many have ended. `undefined`, and nothing has ended, where the one
+   * to be kept is none of theirs. Two commands, and two per session.
+   */
+  async endOthers(person: Person, reference: string): Promise<number | undefined> {
+    const { store } = this.#options;
+    const index = userIndex(person);
+    const isKept = ({ member }: IndexEntry): boolean => this.#referenceOf(member) === reference;
+    if (!(await store.indexList(index)).some(isKept)) return undefined;
+    return this.#endEach(
+      index,
+      (await store.indexClose(index)).filter((entry) => !isKept(entry)),
+    );
+  }
+
+  /** Ends all, and whatever login is under way; how many have ended. One command, and two per session. */
+  async endAll(person: Person): Promise<number> {
+    const index = userIndex(person);
+    return this.#endEach(index, await this.#options.store.indexClose(index));
+  }
+
+  /**
+   * Writes a new session and lists it. Three commands. Throws `login_expired` where everything of the person was ended after
+   * the login had begun: then there is no session.
+   */
+  async admit(
+    { id, user }: Pick<Session, 'id' | 'user'>,
+    record: Omit<StoredRecord, 'generation'>,
+    login: LoginProgress | undefined,
+  ): Promise<void> {
+    const { store } = this.#options;
+    const index = userIndex(user);
+    const expiresAtMs = record.absoluteDeadlineMs;
+    this.#refuseIf(login !== undefined && this.#hasLapsed(login.startedAtMs));
+    // First for a moment, then for good: so the first end is never the one that a list has shown of a living session.
+    const pendingUntilMs = Math.min(this.#now() + pendingMs, expiresAtMs - 1);
+    const epoch = await store.indexAdd(index, { member: id, expiresAtMs: pendingUntilMs });
+    this.#refuseIf(login !== undefined && login.startedAtMs <= epoch);
+    this.#refuseIf(login?.personEpoch !== undefined && login.personEpoch !== epoch);
+    if (!(await store.create(id, record))) {
+      throw new CoatcheckError('internal', {
+        detail: 'a new session id was taken already: the random source is broken',
+      });
+    }
+    if ((await store.indexAdd(index, { member: id, expiresAtMs })) === epoch) return;
+    await this.#endEach(index, [{ member: id, expiresAtMs }]);
+    this.#refuseIf(true);
+  }
+
+  /**
+   * Ends the oldest sessions above the limit. No command without a limit, one below it. All replicas agree on what is oldest, so
+   * those that do this at once end the same. Throws `login_expired` where it ended `ownId`, for others are newer.
+   */
+  async enforceLimit(person: Person, ownId: string): Promise<void> {
+    const { store, limit = 0 } = this.#options;
+    if (limit === 0) return;
+    const index = userIndex(person);
+    const members = await store.indexList(index);
+    if (members.length <= limit) return;
+    const living = (await this.#read(index, members)).sort(byAge);
+    const ended = living.slice(0, -limit).map(({ id }) => id);
+    await this.#endEach(
+      index,
+      members.filter(({ member }) => ended.includes(member)),
+    );
+    this.#refuseIf(ended.includes(ownId));
+  }
+
+  /** The metadata of those that live; an entry whose session is gone is removed, unless somebody is writing it just now. */
+  async #read(index: string, members: readonly IndexEntry[]): Promise<SessionMetadata[]> {
+    const { store, keyring, validFromMs } = this.#options;
+    const found = await inBatches(members, async ({ member, expiresAtMs }) => {
+      const stored = await store.read(member);
+      if (stored.kind === 'miss') await store.indexRemove(index, member, expiresAtMs);
+      return stored.kind === 'found' ? openMetadata(stored.record, member, keyring) : undefined;
+    });
+    const nowMs = this.#now();
+    return found.filter(
+      (metadata): metadata is SessionMetadata =>
+        metadata !== undefined && !signedInBefore(metadata, validFromMs?.(), nowMs),
+    );
+  }
+
+  /** Session first, index last: what is interrupted can be done again. */
+  async #endEach(index: string, members: readonly IndexEntry[]): Promise<number> {
+    const { store, nearCache, telemetry } = this.#options;
+    const ended = await inBatches(members, async ({ member }) => {
+      // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
+      nearCache?.invalidate(member);
+      const existed = await store.destroy(member);
+      nearCache?.invalidate(member);
+      await store.indexRemove(index, member);
+      if (existed) telemetry.log('session.ended', { session: this.#referenceOf(member) });
+      return existed;
+    });
+    return ended.filter(Boolean).length;
+  }
+
+  #hasLapsed(startedAtMs: number): boolean {
+    const nowMs = this.#now();
+    const isTooEarly = signedInBefore({ createdAtMs: startedAtMs }, this.#options.validFromMs?.(), nowMs);
+    return isTooEarly || nowMs - startedAtMs > longestLoginMs;
+  }
+
+  #refuseIf(refused: boolean): void {
+    if (refused)
+      throw new CoatcheckError('login_expired', {
+        detail: 'sessions were ended while this login was under way',
+      });
+  }
+
+  #referenceOf(sessionId: string): string {
+    return this.#options.telemetry.sessionReference(sessionId);
+  }
+}
+
+/** Oldest first; the same everywhere. */
+function byAge(one: SessionMetadata, other: SessionMetadata): number {
+  return one.createdAtMs - other.createdAtMs || (one.id < other.id ? -1 : 1);
+}
+
+async function inBatches<Item, Result>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  for (let start = 0; start < items.length; start += batchSize) {
+    results.push(...(await Promise.all(items.slice(start, start + batchSize).map(work))));
+  }
+  return results;
+}
