@@ -87,6 +87,22 @@ describe('keys', () => {
     expect(renamed.open({ ...sealed, keyId: 'k3' }, place)).toBeUndefined();
   });
 
+  test('S-065 what is sealed beside other bytes opens beside the same only', () => {
+    const keyring = createKeyring([k1]);
+    const beside = randomBytes(70_000);
+    const sealed = keyring.seal(plain, { ...place, beside });
+    expect(keyring.open(sealed, { ...place, beside })).toEqual(plain);
+    expect(keyring.open(sealed, place)).toBeUndefined();
+    expect(keyring.open(sealed, { ...place, beside: beside.subarray(1) })).toBeUndefined();
+    expect(
+      keyring.open(sealed, {
+        ...place,
+        slot: `${place.slot}${beside.toString('latin1', 0, 1)}`,
+        beside: beside.subarray(1),
+      }),
+    ).toBeUndefined();
+  });
+
   test('S-067 of 100,000 sealings no two share a nonce', () => {
     const keyring = createKeyring([k1]);
     const metadata: SealPlace = { purpose: 'metadata', id: 'session', slot: 'metadata' };

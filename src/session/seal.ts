@@ -26,10 +26,12 @@ export interface SealPlace {
   readonly purpose: SealPurpose;
   /** Session id or transaction id. */
   readonly id: string;
-  /** Which part of the record: `metadata`, or a provider's name. */
+  /** Which part of what belongs to that id. */
   readonly slot: string;
   /** The browser's secret (ticket or login cookie). Required unless the purpose is `metadata`. */
   readonly secret?: Buffer;
+  /** Bytes that must be the same at opening, though they are not among the sealed ones. */
+  readonly beside?: Buffer;
 }
 
 /** Sealed bytes and the id of the key that sealed them. */
@@ -121,15 +123,17 @@ function derive(key: ServerKey, inputKey: Buffer, purpose: SealPurpose): Buffer 
   return createHmac('sha256', extracted).update(`coatcheck/seal/1/${purpose}\x01`).digest();
 }
 
-/** Length-prefixed, so that no two places ever give the same bytes. */
-function associatedData(keyId: string, { purpose, id, slot }: SealPlace): Buffer {
+/** Length-prefixed but for the last, so that no two places ever give the same bytes. */
+function associatedData(keyId: string, { purpose, id, slot, beside }: SealPlace): Buffer {
   const parts = ['coatcheck/1', keyId, purpose, id, slot];
-  const bytes = Buffer.allocUnsafe(parts.reduce((sum, part) => sum + 2 + Buffer.byteLength(part), 0));
+  const namesBytes = parts.reduce((sum, part) => sum + 2 + Buffer.byteLength(part), 0);
+  const bytes = Buffer.allocUnsafe(namesBytes + (beside?.length ?? 0));
   let offset = 0;
   for (const part of parts) {
     const length = bytes.write(part, offset + 2);
     bytes.writeUInt16BE(length, offset);
     offset += 2 + length;
   }
+  beside?.copy(bytes, offset);
   return bytes;
 }

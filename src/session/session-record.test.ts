@@ -53,6 +53,28 @@ describe('a record', () => {
     });
   });
 
+  test('opens to what few providers issue, or name', () => {
+    const { refreshToken, idToken, ...plain } = tokens;
+    const tokenSets = new Map([
+      ['plain', { ...plain, subject: '' }],
+      ['refreshed', { ...plain, refreshToken }],
+      ['identified', { ...plain, idToken, issuer: 'https://other.example.com' }],
+    ] as [string, TokenSet][]);
+    const sparse: SessionContent = { ...content(), tokenSets };
+    const record = { ...sealRecord(sparse, ticket, keyring), generation: 1 };
+    const opened = openRecord(record, ticket, keyring);
+    expect(opened.kind === 'opened' && opened.session.tokenSets).toStrictEqual(tokenSets);
+  });
+
+  test('shows the metadata to who has the server key but not the ticket', () => {
+    const [before, tokenBytes] = partsOf(seal(ticket).body);
+    const lengthAt = 1 + before.readUInt8(0);
+    const place = { purpose: 'metadata', id: ticket.sessionId, slot: 'session', beside: tokenBytes } as const;
+    const plain = keyring.open({ keyId: 'k1', bytes: before.subarray(lengthAt + 4) }, place);
+    expect(plain?.toString()).toContain('Ada Lovelace');
+    expect(plain?.toString()).not.toMatch(/canary-(access|refresh|id|notebook)/);
+  });
+
   test('S-066 shows no token, no person and no ticket', () => {
     const { body } = seal(ticket);
     for (const text of ['canary', 'Lovelace', 'example.com', ticket.value, ticket.secret, ticket.sessionId]) {
@@ -64,14 +86,20 @@ describe('a record', () => {
     expect(openRecord(seal(ticket), issueTicket(), keyring)).toEqual({ kind: 'unreadable' });
   });
 
-  test('S-066 does not open once a part of another session has taken the place of its own', () => {
-    const mine = seal(ticket).body;
-    const theirs = seal(issueTicket(), 'eve').body;
-    const [ours, others] = [sectionsOf(mine), sectionsOf(theirs)];
-    expect(ours).toHaveLength(3);
-    for (const swapped of ours.keys()) {
-      const body = Buffer.concat(ours.map((part, at) => (at === swapped ? (others[at] ?? part) : part)));
-      expect(openRecord({ ...seal(ticket), body }, ticket, keyring)).toEqual({ kind: 'unreadable' });
+  test('S-066 does not open once a part of another record has taken the place of its own', () => {
+    const [metadata, tokens] = partsOf(seal(ticket).body);
+    expect(openRecord({ ...seal(ticket), body: Buffer.concat([metadata, tokens]) }, ticket, keyring)).toEqual(
+      openRecord(seal(ticket), ticket, keyring),
+    );
+    for (const other of [seal(issueTicket(), 'eve'), seal(ticket)]) {
+      const [otherMetadata, otherTokens] = partsOf(other.body);
+      for (const parts of [
+        [otherMetadata, tokens],
+        [metadata, otherTokens],
+      ]) {
+        const body = Buffer.concat(parts);
+        expect(openRecord({ ...seal(ticket), body }, ticket, keyring)).toEqual({ kind: 'unreadable' });
+      }
     }
   });
 
@@ -84,7 +112,7 @@ describe('a record', () => {
       const cut = { ...record, body: record.body.subarray(0, at) };
       expect(openRecord(cut, ticket, keyring), `cut at ${at}`).toEqual({ kind: 'unreadable' });
     }
-    for (const more of [Buffer.from([0]), record.body, sectionsOf(record.body)[0] ?? record.body]) {
+    for (const more of [Buffer.from([0]), record.body, partsOf(record.body)[1]]) {
       const body = Buffer.concat([record.body, more]);
       expect(openRecord({ ...record, body }, ticket, keyring)).toEqual({ kind: 'unreadable' });
     }
@@ -107,17 +135,11 @@ describe('a record', () => {
   });
 });
 
-/** Cuts a body into its sections, by the form that the source file describes. */
-function sectionsOf(body: Buffer): Buffer[] {
-  const sections: Buffer[] = [];
-  for (let start = 0; start < body.length; ) {
-    const keyAt = start + 1 + body.readUInt8(start);
-    const lengthAt = keyAt + 1 + body.readUInt8(keyAt);
-    const end = lengthAt + 4 + body.readUInt32BE(lengthAt);
-    sections.push(body.subarray(start, end));
-    start = end;
-  }
-  return sections;
+/** Cuts a body into what is before the sealed tokens, and those, by the form that the source file describes. */
+function partsOf(body: Buffer): [Buffer, Buffer] {
+  const lengthAt = 1 + body.readUInt8(0);
+  const tokensAt = lengthAt + 4 + body.readUInt32BE(lengthAt);
+  return [body.subarray(0, tokensAt), body.subarray(tokensAt)];
 }
 
 describe('a record that is read again', () => {

@@ -1,31 +1,41 @@
 import { hash } from 'node:crypto';
-import type { Keyring, Sealed } from './seal.ts';
-import { type Session, type TokenSet, type User, usableUntilMs } from './session.ts';
+import type { Keyring, Sealed, SealPlace } from './seal.ts';
+import { type Session, type TokenSet, usableUntilMs } from './session.ts';
 import type { StoredRecord } from './store.ts';
 import type { Ticket } from './ticket.ts';
 
 /**
- * A session as sealed sections: one of metadata (opens with the server's key, so operators can list sessions) and one of
- * tokens per provider (needs the ticket as well). A record opens whole or not at all.
+ * A session in two sealed parts: metadata (opens with the server's key, so operators can list sessions) and tokens (need the
+ * ticket as well). The metadata is sealed beside the sealed tokens, so one look tells whether both are whole and belong
+ * together: a record opens whole or not at all. Both are JSON arrays, without names: every session is kept many times.
  *
- * Section = name length (1) ‖ name ‖ key id length (1) ‖ key id ‖ sealed length (4, big endian) ‖ sealed.
+ * Body = key id length (1) ‖ key id ‖ metadata length (4, big endian) ‖ sealed metadata ‖ sealed tokens.
  */
 
-interface Metadata {
-  readonly user: {
-    readonly issuer: string;
-    readonly subject: string;
-    readonly claims: readonly [string, string][];
-  };
-  readonly createdAtMs: number;
-  readonly absoluteDeadlineMs: number;
-  readonly providers: readonly (readonly [
-    string,
-    Omit<TokenSet, 'accessToken' | 'refreshToken' | 'idToken'>,
-  ])[];
-}
+/** Issuer and subject of the user, name and value of each claim, creation, time from then to the absolute deadline, token sets. */
+type Metadata = readonly [
+  issuer: string,
+  subject: string,
+  claims: readonly (readonly [string, string])[],
+  createdAtMs: number,
+  absoluteTimeoutMs: number,
+  tokenSets: readonly TokenSetMetadata[],
+];
 
-type Tokens = Pick<TokenSet, 'accessToken' | 'refreshToken' | 'idToken'>;
+/** A 0 where issuer or subject are the user's. What only some token sets have stands by its name at the end, or nothing does. */
+type TokenSetMetadata = readonly [
+  provider: string,
+  issuer: string | 0,
+  subject: string | 0,
+  scope: string,
+  expiresAfterMs: number,
+  more?: Omit<TokenSet, TokenName | 'issuer' | 'subject' | 'scope' | 'accessTokenExpiresAtMs'>,
+];
+
+type TokenName = 'accessToken' | 'refreshToken' | 'idToken';
+
+/** Of one token set; a 0 where there is none. They stand in the order of the metadata. */
+type TokenTexts = readonly [accessToken: string, refreshToken: string | 0, idToken: string | 0];
 
 /** What a new record needs to be told; the rest follows. */
 export type SessionContent = Pick<
@@ -39,8 +49,6 @@ export type OpenResult =
   /** Sealed by a key that we no longer have, cut, or moved here from another session. */
   | { readonly kind: 'unreadable' };
 
-const metadataSlot = 'metadata';
-
 /** What each opened session was sealed as; forgotten with the session. */
 const origins = new WeakMap<Session, string>();
 
@@ -50,31 +58,13 @@ export function sealRecord(
   ticket: Ticket,
   keyring: Keyring,
 ): Omit<StoredRecord, 'generation'> {
-  const { user, tokenSets, createdAtMs, absoluteDeadlineMs, idleDeadlineMs } = content;
-  const metadata: Metadata = {
-    user: { issuer: user.issuer, subject: user.subject, claims: [...user.claims] },
-    createdAtMs,
-    absoluteDeadlineMs,
-    providers: [...tokenSets].map(([name, { accessToken, refreshToken, idToken, ...state }]) => [
-      name,
-      state,
-    ]),
-  };
-  const sections = [
-    encodeSection(
-      metadataSlot,
-      keyring.seal(json(metadata), { purpose: 'metadata', id: ticket.sessionId, slot: metadataSlot }),
-    ),
-  ];
-  for (const [name, { accessToken, refreshToken, idToken }] of tokenSets) {
-    const place = { purpose: 'tokens', id: ticket.sessionId, slot: name, secret: ticket.secret } as const;
-    sections.push(encodeSection(name, keyring.seal(json({ accessToken, refreshToken, idToken }), place)));
-  }
+  const tokens = keyring.seal(json([...content.tokenSets.values()].map(textsOf)), tokensPlace(ticket));
+  const metadata = keyring.seal(json(metadataOf(content)), metadataPlace(ticket, tokens.bytes));
   const usableUntil = usableUntilMs(content);
   return {
-    idleDeadlineMs: Math.min(idleDeadlineMs, usableUntil),
+    idleDeadlineMs: Math.min(content.idleDeadlineMs, usableUntil),
     absoluteDeadlineMs: usableUntil,
-    body: Buffer.concat(sections),
+    body: encodeBody(metadata, tokens),
   };
 }
 
@@ -83,31 +73,19 @@ export function sealRecord(
  * cannot make a session live longer than it was sealed for.
  */
 export function openRecord(record: StoredRecord, ticket: Ticket, keyring: Keyring): OpenResult {
-  const sections = decodeSections(record.body);
-  const sealedMetadata = sections?.get(metadataSlot);
-  if (sections === undefined || sealedMetadata === undefined) return { kind: 'unreadable' };
-  const plain = keyring.open(sealedMetadata, {
-    purpose: 'metadata',
-    id: ticket.sessionId,
-    slot: metadataSlot,
-  });
-  if (plain === undefined) return { kind: 'unreadable' };
-  const metadata = JSON.parse(plain.toString()) as Metadata;
-
-  const tokenSets = new Map<string, TokenSet>();
-  for (const [name, state] of metadata.providers) {
-    const sealed = sections.get(name);
-    const place = { purpose: 'tokens', id: ticket.sessionId, slot: name, secret: ticket.secret } as const;
-    const tokens = sealed === undefined ? undefined : keyring.open(sealed, place);
-    if (tokens === undefined) return { kind: 'unreadable' };
-    tokenSets.set(name, { ...state, ...(JSON.parse(tokens.toString()) as Tokens) });
-  }
-  const absoluteDeadlineMs = Math.min(record.absoluteDeadlineMs, metadata.absoluteDeadlineMs);
+  const parts = decodeBody(record.body);
+  if (parts === undefined) return { kind: 'unreadable' };
+  const plainMetadata = keyring.open(parts.metadata, metadataPlace(ticket, parts.tokens.bytes));
+  const plainTokens = keyring.open(parts.tokens, tokensPlace(ticket));
+  if (plainMetadata === undefined || plainTokens === undefined) return { kind: 'unreadable' };
+  const metadata = JSON.parse(plainMetadata.toString()) as Metadata;
+  const [issuer, subject, claims, createdAtMs, absoluteTimeoutMs] = metadata;
+  const absoluteDeadlineMs = Math.min(record.absoluteDeadlineMs, createdAtMs + absoluteTimeoutMs);
   const session: Session = {
     id: ticket.sessionId,
-    user: userOf(metadata),
-    tokenSets,
-    createdAtMs: metadata.createdAtMs,
+    user: { issuer, subject, claims: new Map(claims) },
+    tokenSets: tokenSetsOf(metadata, JSON.parse(plainTokens.toString()) as readonly TokenTexts[]),
+    createdAtMs,
     absoluteDeadlineMs,
     idleDeadlineMs: Math.min(record.idleDeadlineMs, absoluteDeadlineMs),
     generation: record.generation,
@@ -134,43 +112,76 @@ function originOf({ body, absoluteDeadlineMs }: StoredRecord): string {
   return `${absoluteDeadlineMs} ${hash('sha256', body, 'base64url')}`;
 }
 
-function userOf({ user }: Metadata): User {
-  return { issuer: user.issuer, subject: user.subject, claims: new Map(user.claims) };
+function metadataOf({ user, tokenSets, createdAtMs, absoluteDeadlineMs }: SessionContent): Metadata {
+  const states = [...tokenSets].map(([provider, tokenSet]): TokenSetMetadata => {
+    const { accessToken, refreshToken, idToken, ...state } = tokenSet;
+    const { issuer, subject, scope, accessTokenExpiresAtMs, ...more } = state;
+    const always = [
+      provider,
+      issuer === user.issuer ? 0 : issuer,
+      subject === user.subject ? 0 : subject,
+      scope,
+      accessTokenExpiresAtMs - createdAtMs,
+    ] as const;
+    return Object.keys(more).length === 0 ? always : [...always, more];
+  });
+  return [user.issuer, user.subject, [...user.claims], createdAtMs, absoluteDeadlineMs - createdAtMs, states];
 }
 
-function json(value: Metadata | { [Key in keyof Tokens]: Tokens[Key] | undefined }): Buffer {
+function textsOf({ accessToken, refreshToken, idToken }: TokenSet): TokenTexts {
+  return [accessToken, refreshToken ?? 0, idToken ?? 0];
+}
+
+function tokenSetsOf(
+  [userIssuer, userSubject, , createdAtMs, , states]: Metadata,
+  texts: readonly TokenTexts[],
+): Map<string, TokenSet> {
+  return new Map(
+    states.map(([provider, issuer, subject, scope, expiresAfterMs, more], at) => {
+      const [accessToken, refreshToken, idToken] = texts[at] ?? ['', 0, 0];
+      const tokenSet: TokenSet = {
+        issuer: issuer === 0 ? userIssuer : issuer,
+        subject: subject === 0 ? userSubject : subject,
+        scope,
+        accessTokenExpiresAtMs: createdAtMs + expiresAfterMs,
+        accessToken,
+        ...(refreshToken !== 0 && { refreshToken }),
+        ...(idToken !== 0 && { idToken }),
+        ...more,
+      };
+      return [provider, tokenSet];
+    }),
+  );
+}
+
+function json(value: Metadata | readonly TokenTexts[]): Buffer {
   return Buffer.from(JSON.stringify(value));
 }
 
-function encodeSection(slot: string, { keyId, bytes }: Sealed): Buffer {
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(bytes.length);
-  const names = [slot, keyId]
-    .map((name) => Buffer.from(name))
-    .flatMap((name) => [Buffer.from([name.length]), name]);
-  return Buffer.concat([...names, length, bytes]);
+function metadataPlace(ticket: Ticket, beside: Buffer): SealPlace {
+  return { purpose: 'metadata', id: ticket.sessionId, slot: 'session', beside };
 }
 
-/** `undefined` where the bytes are cut, overlong or name a section twice. */
-function decodeSections(body: Buffer): Map<string, Sealed> | undefined {
-  const sections = new Map<string, Sealed>();
-  let offset = 0;
-  const take = (length: number): Buffer | undefined => {
-    const end = offset + length;
-    if (end > body.length) return undefined;
-    const part = body.subarray(offset, end);
-    offset = end;
-    return part;
+function tokensPlace({ sessionId, secret }: Ticket): SealPlace {
+  return { purpose: 'tokens', id: sessionId, slot: 'session', secret };
+}
+
+function encodeBody(metadata: Sealed, tokens: Sealed): Buffer {
+  const keyId = Buffer.from(metadata.keyId);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(metadata.bytes.length);
+  return Buffer.concat([Buffer.from([keyId.length]), keyId, length, metadata.bytes, tokens.bytes]);
+}
+
+/** `undefined` where the bytes are cut. */
+function decodeBody(body: Buffer): { readonly metadata: Sealed; readonly tokens: Sealed } | undefined {
+  const lengthAt = 1 + (body[0] ?? 0);
+  const metadataAt = lengthAt + 4;
+  if (metadataAt > body.length) return undefined;
+  const tokensAt = metadataAt + body.readUInt32BE(lengthAt);
+  const keyId = body.toString('latin1', 1, lengthAt);
+  return {
+    metadata: { keyId, bytes: body.subarray(metadataAt, tokensAt) },
+    tokens: { keyId, bytes: body.subarray(tokensAt) },
   };
-  const takeName = (): string | undefined => take(take(1)?.[0] ?? body.length + 1)?.toString();
-  while (offset < body.length) {
-    const slot = takeName();
-    const keyId = takeName();
-    const length = take(4)?.readUInt32BE();
-    const bytes = length === undefined ? undefined : take(length);
-    if (slot === undefined || keyId === undefined || bytes === undefined || sections.has(slot))
-      return undefined;
-    sections.set(slot, { keyId, bytes });
-  }
-  return sections;
 }
