@@ -2,6 +2,7 @@
  * What it costs that others are signed in too. Several servers, each filled with another number of sessions, are asked in turns, so
  * that what the machine does meanwhile hits all of them alike. Arguments: number of calls, then `<sessions>=<URL>` for each.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 import { createClient } from 'redis';
@@ -98,8 +99,12 @@ const destroyAll = async ({ coatcheck, store, times }, person) => {
 const cacheBytes = async (url, entries) => {
   v8.setFlagsFromString('--expose-gc');
   const collect = vm.runInNewContext('gc');
-  const used = () => {
-    collect();
+  // Buffers go one round later than the objects that held them.
+  const used = async () => {
+    for (let round = 0; round < 3; round += 1) {
+      collect();
+      await delay(10);
+    }
     const { heapUsed, arrayBuffers } = process.memoryUsage();
     return heapUsed + arrayBuffers;
   };
@@ -109,9 +114,9 @@ const cacheBytes = async (url, entries) => {
   await maker.close();
   const coatcheck = await openCoatcheck(url, 'tracked', { maximumAge: '10m' });
   for (let call = 0; call < 100; call += 1) await coatcheck.sessions.load(tickets[0]);
-  const before = used();
+  const before = await used();
   for (const ticket of tickets) await coatcheck.sessions.load(ticket);
-  const bytes = (used() - before) / (entries - 1);
+  const bytes = ((await used()) - before) / (entries - 1);
   await coatcheck.close();
   return bytes;
 };

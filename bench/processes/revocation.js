@@ -16,18 +16,23 @@ const replicas = Array.from({ length: replicaCount }, () =>
   fork(join(import.meta.dirname, 'replica.js'), [replicaUrl, maximumAge]),
 );
 
+const failed = () => {
+  throw new Error('a replica has ended');
+};
+for (const replica of replicas) replica.once('exit', failed);
+
 /** The next `each` messages of every replica. */
 const answers = async (each) => {
   const all = replicas.map(
     (replica) =>
-      new Promise((resolve, reject) => {
+      new Promise((resolve) => {
         const got = [];
         const onMessage = (message) => {
           if (got.push(message) < each) return;
           replica.off('message', onMessage);
           resolve(got);
         };
-        replica.on('message', onMessage).once('exit', () => reject(new Error('a replica has ended')));
+        replica.on('message', onMessage);
       }),
   );
   return (await Promise.all(all)).flat();
@@ -54,7 +59,7 @@ times.sort((one, other) => one - other);
 const at = (share) => times[Math.min(times.length - 1, Math.floor(times.length * share))];
 process.send({ sessions: count, refusals: times.length, p50Ms: at(0.5), p99Ms: at(0.99), mostMs: at(1) });
 for (const replica of replicas) {
-  replica.removeAllListeners('exit');
+  replica.off('exit', failed);
   replica.disconnect();
 }
 await coatcheck.close();

@@ -38,8 +38,9 @@ export function readTicket(value: string): Ticket | undefined {
   if (known !== undefined) return known;
   const encoded = pattern.exec(value)?.[1];
   if (encoded === undefined) return undefined;
-  const secret = Buffer.from(encoded, 'base64url');
-  // Written anew: the value may be a part of a long Cookie header, all of which would be kept with it.
+  // Both on their own: the value may be a part of a long Cookie header, and `Buffer.from` takes a part of a shared block.
+  const secret = Buffer.alloc(secretBytes);
+  secret.write(encoded, 'base64url');
   const ticket = ticketOf(`v1.${secret.toString('base64url')}`, secret);
   recent.set(ticket.value, ticket);
   if (recent.size > recentLimit) recent.delete(recent.keys().next().value ?? '');
