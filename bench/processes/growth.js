@@ -71,7 +71,8 @@ const open = async (argument) => {
 
 const load = async (count, keep) => {
   for (let call = 0; call < count; call += 1) {
-    for (const { coatcheck, tickets, times } of stores) {
+    for (let turn = 0; turn < stores.length; turn += 1) {
+      const { coatcheck, tickets, times } = stores[(call + turn) % stores.length];
       const ticket = tickets[call % tickets.length];
       await timed(keep ? times.load : [], () => coatcheck.sessions.load(ticket));
     }

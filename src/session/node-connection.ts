@@ -75,8 +75,12 @@ export class NodeConnection implements RedisConnection {
   start(): Promise<void> {
     void this.#open();
     return new Promise((resolve) => {
-      this.#waiting.add(resolve);
-      this.#deadlines.add(resolve);
+      // Settled, for an open deadline keeps all that come after it in the queue.
+      const deadline = this.#deadlines.add(resolve);
+      this.#waiting.add(() => {
+        deadline.settle();
+        resolve();
+      });
     });
   }
 
