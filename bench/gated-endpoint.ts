@@ -7,7 +7,13 @@ export const contenders = {
   bare: { title: 'bare node:http, no session (the floor)', file: 'bare-http.js', words: [] },
   cached: { title: 'Coatcheck, near cache', file: 'coatcheck.js', words: ['tracked'] },
   uncached: { title: 'Coatcheck, near cache off', file: 'coatcheck.js', words: ['off'] },
-  express: { title: 'express-session + connect-redis', file: 'express-session.js', words: [] },
+  express: { title: 'express-session + connect-redis', file: 'express-session.js', words: ['redis'] },
+  expressPostgres: {
+    title: 'express-session + connect-pg-simple',
+    file: 'express-session.js',
+    words: ['postgres'],
+  },
+  expressMemory: { title: 'express-session in memory', file: 'express-session.js', words: ['memory'] },
   fastifyRolling: {
     title: '@fastify/session + connect-redis',
     file: 'fastify-session.js',
@@ -27,18 +33,21 @@ export type Contender = keyof typeof contenders;
 /** How one contender did. */
 export interface EndpointResult {
   readonly requestsPerSecond: Spread;
-  /** Of the server process. */
+  /** Of the server process, per request. */
   readonly processorMicroseconds: Spread;
+  /** In the write-ahead log of its store, per request. */
+  readonly writtenBytes: Spread;
   /** Requests per second over those of {@link Contender} `bare`, `express`, … in the same round. */
   readonly over: Readonly<Record<Contender, Spread>>;
 }
 
-/** By contender. */
-export type EndpointResults = Readonly<Record<Contender, EndpointResult>>;
+/** By contender; without the one for PostgreSQL where that is not installed. */
+export type EndpointResults = ReadonlyMap<Contender, EndpointResult>;
 
 /** How long to measure. */
 export interface EndpointOptions {
   readonly redisUrl: string;
+  readonly postgresUrl: string | undefined;
   readonly rounds: number;
   readonly roundMs: number;
   readonly warmUpMs: number;
@@ -46,22 +55,22 @@ export interface EndpointOptions {
   readonly sessions: number;
 }
 
-const names = Object.keys(contenders) as Contender[];
+const allNames = Object.keys(contenders) as Contender[];
 
 interface Round {
   readonly requestsPerSecond: number;
   readonly processorMicroseconds: number;
+  readonly writtenBytes: number;
 }
 
 /** Every contender in turn, round after round, so that what the machine does meanwhile hits all of them alike. */
 export async function measureEndpoints(options: EndpointOptions): Promise<EndpointResults> {
-  const { redisUrl, sessions, rounds, roundMs, warmUpMs } = options;
+  const { postgresUrl, rounds, roundMs, warmUpMs } = options;
+  const names = allNames.filter((name) => postgresUrl !== undefined || name !== 'expressPostgres');
   const servers = new Map<Contender, ServerProcess>();
   const measured = new Map<Contender, Round[]>(names.map((name) => [name, []]));
   try {
-    for (const name of names) {
-      servers.set(name, await startServer({ ...contenders[name], redisUrl, sessions }));
-    }
+    for (const name of names) servers.set(name, await startServer({ ...options, ...contenders[name] }));
     for (let round = -1; round < rounds; round += 1) {
       for (const [name, server] of servers) {
         const result = await measure(server, { ...options, roundMs: round < 0 ? warmUpMs : roundMs });
@@ -73,36 +82,39 @@ export async function measureEndpoints(options: EndpointOptions): Promise<Endpoi
   } finally {
     await Promise.all([...servers.values()].map((server) => server.stop()));
   }
-  const entries = names.map((name) => [name, resultOf(name, measured)] as const);
-  return Object.fromEntries(entries) as EndpointResults;
+  return new Map(names.map((name) => [name, resultOf(name, measured)]));
 }
 
 async function measure(server: ServerProcess, options: EndpointOptions): Promise<Round> {
   const { port, cookies } = server;
-  const before = await server.processorMicroseconds();
+  const before = await server.usage();
   const requestsPerSecond = await loadHttp({
     port,
     cookies,
     connections: options.connections,
     durationMs: options.roundMs,
   });
-  const used = (await server.processorMicroseconds()) - before;
-  return { requestsPerSecond, processorMicroseconds: used / ((requestsPerSecond * options.roundMs) / 1000) };
+  const after = await server.usage();
+  const requests = (requestsPerSecond * options.roundMs) / 1000;
+  return {
+    requestsPerSecond,
+    processorMicroseconds: (after.processorMicroseconds - before.processorMicroseconds) / requests,
+    writtenBytes: (after.writtenBytes - before.writtenBytes) / requests,
+  };
 }
 
 function resultOf(name: Contender, measured: ReadonlyMap<Contender, readonly Round[]>): EndpointResult {
-  const rates = (of: Contender): number[] =>
-    (measured.get(of) ?? []).map(({ requestsPerSecond }) => requestsPerSecond);
-  const own = rates(name);
-  const ratios = names.map((other) => {
-    const others = rates(other);
-    return [other, spreadOf(own.map((rate, round) => rate / (others[round] ?? Number.NaN)))] as const;
+  const own = measured.get(name) ?? [];
+  const ratios = allNames.map((other) => {
+    const others = measured.get(other) ?? [];
+    const ratio = ({ requestsPerSecond }: Round, round: number): number =>
+      requestsPerSecond / (others[round]?.requestsPerSecond ?? Number.NaN);
+    return [other, spreadOf(own.map(ratio))] as const;
   });
   return {
-    requestsPerSecond: spreadOf(own),
-    processorMicroseconds: spreadOf(
-      (measured.get(name) ?? []).map(({ processorMicroseconds }) => processorMicroseconds),
-    ),
+    requestsPerSecond: spreadOf(own.map((round) => round.requestsPerSecond)),
+    processorMicroseconds: spreadOf(own.map((round) => round.processorMicroseconds)),
+    writtenBytes: spreadOf(own.map((round) => round.writtenBytes)),
     over: Object.fromEntries(ratios) as Record<Contender, Spread>,
   };
 }

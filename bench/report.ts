@@ -1,77 +1,35 @@
 import { cpus, totalmem, type } from 'node:os';
-import { type Contender, contenders, type EndpointResults } from './gated-endpoint.ts';
+import { type Contender, contenders, type EndpointResult, type EndpointResults } from './gated-endpoint.ts';
 import { plot } from './plot.ts';
+import type { Growth, Latency, LoadCost, Results, Revocation, StoredBytes } from './results.ts';
 import { type Spread, spreadOf } from './statistics.ts';
 
-/** Times of single calls, in µs. */
-export interface Latency {
-  readonly p50: number;
-  readonly p99: number;
-  readonly calls: number;
-}
-
-/** What `load-cost.js` tells. */
-export interface LoadCost {
-  /** From the near cache. */
-  readonly cached: Latency;
-  /** From the store, of a session that this process has not opened before. */
-  readonly first: Latency;
-  /** From the store, of one that it has, unchanged since. */
-  readonly again: Latency;
-  /** A bare GET of the same bytes. */
-  readonly get: Latency;
-}
-
-/** What `revocation.js` tells. */
-export interface Revocation {
-  readonly sessions: number;
-  readonly replicas: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly mostMs: number;
-}
-
-/** What `stored-bytes.js` tells of one length of token, in bytes. */
-export interface StoredBytes {
-  readonly tokenCharacters: number;
-  readonly coatcheck: number;
-  readonly index: number;
-  readonly peer: number;
-  readonly coatcheckValue: number;
-  readonly peerValue: number;
-}
-
-/** Everything that was measured. */
-export interface Results {
-  readonly endpoints: EndpointResults;
-  /** One per round. */
-  readonly loadCosts: readonly LoadCost[];
-  readonly storedBytes: readonly StoredBytes[];
-  readonly revocation: Revocation;
-  /** By package; `redis-server` among them. */
-  readonly versions: Readonly<Record<string, string>>;
-  /** Of the last minute before the start: whether the machine had other work. */
-  readonly loadBefore: number;
-  /** How it was measured, in a sentence. */
-  readonly settings: string;
-}
-
-const names = Object.keys(contenders) as Contender[];
-
-/** The plot of the endpoints. */
-export function resultsPlot({ endpoints }: Results): string {
-  const bars = names.map((name) => ({
+/** The plots, by file name. */
+export function resultsPlots({ endpoints, growth }: Results): ReadonlyMap<string, string> {
+  const rates = [...endpoints].map(([name, { requestsPerSecond, over }]) => ({
     title: contenders[name].title,
-    value: endpoints[name].requestsPerSecond,
-    note: `${endpoints[name].over.express.median.toFixed(1)}×`,
+    value: requestsPerSecond,
+    note: `${over.express.median.toFixed(1)}×`,
     own: contenders[name].title.startsWith('Coatcheck'),
   }));
-  return plot('Requests per second of a session-gated endpoint, one process', bars);
+  const loads = growth.rows.map((row) => ({
+    title: `${row.sessions.toLocaleString('en')} sessions stored`,
+    value: spreadOf([row.loadMicroseconds]),
+    note: `${overFirst(growth, row).toFixed(2)}×`,
+    own: true,
+  }));
+  return new Map([
+    [
+      'results.svg',
+      plot('Requests per second of a session-gated endpoint, and × express-session + connect-redis', rates),
+    ],
+    ['growth.svg', plot('load() without the near cache: p50 in µs, and × the fewest sessions', loads)],
+  ]);
 }
 
 /** The whole of `results.md`. */
 export function resultsText(results: Results): string {
-  const { endpoints, loadCosts, storedBytes, revocation, versions, settings } = results;
+  const { endpoints, loadCosts, storedBytes, versions, settings } = results;
   return `# Benchmark
 
 <!-- Written by \`npm run bench -- --write\`. -->
@@ -81,7 +39,7 @@ export function resultsText(results: Results): string {
     .map(([name, version]) => `${name} ${version}`)
     .join(', ')}.
 - ${new Date().toISOString().slice(0, 10)}. ${settings}
-- To reproduce: \`npm run bench\`; with \`-- --write\` it overwrites this file and the plot; with \`-- --quick\` it only shows, in
+- To reproduce: \`npm run bench\`; with \`-- --write\` it overwrites this file and the plots; with \`-- --quick\` it only shows, in
   seconds, that it runs.
 
 ![requests per second](results.svg)
@@ -93,8 +51,16 @@ to belong to the person who asked. In each session are a person and two tokens o
 brackets the least and the most; ratios are taken within a round. The processor time is that of the server process alone.
 All prolong a session that is in use, except iron-session and @fastify/session where it is not rolling. Clients of
 connect-redis run without node-redis's default timer per command, as ours do, which is up to twice as fast as their default.
+A session answered by Coatcheck's near cache is read again every 30 s, as in production; these reads are in the numbers.
 
 ${endpointTable(endpoints)}
+
+### What the decision for Redis weighed
+
+The same app, express-session, over each place that sessions could be in. In memory there is one replica, and a restart
+loses everybody; PostgreSQL, with its own defaults, writes ahead what lives for minutes.
+
+${alternativesTable(endpoints)}
 
 ## \`load()\`, call by call
 
@@ -105,7 +71,13 @@ them, and opens and parses what it has not opened before. ${loadCosts.length} ro
 
 ## Revocation
 
-${revocationText(revocation)}
+${revocationText(results)}
+
+## Growth
+
+![load latency by number of stored sessions](growth.svg)
+
+${growthText(results.growth)}
 
 ## Bytes per session in Redis
 
@@ -127,17 +99,35 @@ function machine(): string {
 }
 
 function endpointTable(endpoints: EndpointResults): string {
-  const rows = names.map((name) => {
-    const { requestsPerSecond, processorMicroseconds, over } = endpoints[name];
-    return [
-      contenders[name].title,
-      spread(requestsPerSecond, 0),
-      spread(processorMicroseconds, 1),
-      spread(over.express, 2),
-      spread(over.bare, 2),
-    ];
-  });
+  const rows = [...endpoints].map(([name, { requestsPerSecond, processorMicroseconds, over }]) => [
+    contenders[name].title,
+    spread(requestsPerSecond, 0),
+    spread(processorMicroseconds, 1),
+    spread(over.express, 2),
+    spread(over.bare, 2),
+  ]);
   return table(['', 'requests/s', 'processor µs/request', '× express-session', '× bare'], rows);
+}
+
+function alternativesTable(endpoints: EndpointResults): string {
+  const row = (title: string, name: Contender): string[] => {
+    const result = endpoints.get(name);
+    if (result === undefined) return [title, 'not installed', '', ''];
+    return [
+      title,
+      spread(result.requestsPerSecond, 0),
+      spread(result.over.express, 2),
+      spread(result.writtenBytes, 0),
+    ];
+  };
+  return table(
+    ['express-session over', 'requests/s', '× Redis', 'written ahead, bytes/request'],
+    [
+      row('memory', 'expressMemory'),
+      row('Redis (connect-redis)', 'express'),
+      row('PostgreSQL (connect-pg-simple)', 'expressPostgres'),
+    ],
+  );
 }
 
 function latencyTable(loadCosts: readonly LoadCost[]): string {
@@ -158,10 +148,47 @@ function latencyTable(loadCosts: readonly LoadCost[]): string {
   );
 }
 
-function revocationText({ sessions, replicas, p50Ms, p99Ms, mostMs }: Revocation): string {
-  const [p50, p99, most] = [p50Ms, p99Ms, mostMs].map((value) => value.toFixed(2));
-  return `From the call of \`destroy()\` in one process to the refusal in each of ${replicas} others that had the session in their near
-caches and ask every millisecond; ${sessions} sessions, ${sessions * replicas} refusals: p50 ${p50} ms, p99 ${p99} ms, at most ${most} ms.`;
+function revocationText({ revocation, cutRevocation }: Results): string {
+  const times = ({ sessions, refusals, p50Ms, p99Ms, mostMs }: Revocation): string => {
+    const [p50, p99, most] = [p50Ms, p99Ms, mostMs].map((value) => value.toFixed(2));
+    return `${sessions} sessions, ${refusals} refusals: p50 ${p50} ms, p99 ${p99} ms, at most ${most} ms`;
+  };
+  return `From the call of \`destroy()\` in one process to the refusal in each of ${revocation.refusals / revocation.sessions} others that had the session in their near
+caches and ask every millisecond. ${times(revocation)}.
+
+The same where a proxy between those others and Redis lets everything through but what the server tells of changes, with a
+maximum age of ${cutRevocation.maximumAgeMs} ms. ${times(cutRevocation)}.`;
+}
+
+function growthText(growth: Growth): string {
+  const { sessionsPerPerson, cacheEntries, cacheBytes, rows } = growth;
+  const cells = rows.map((row) => [
+    row.sessions.toLocaleString('en'),
+    row.loadMicroseconds.toFixed(1),
+    overFirst(growth, row).toFixed(2),
+    row.listMicroseconds.toFixed(1),
+    row.destroyAllMicroseconds.toFixed(0),
+    row.storedBytes.toFixed(0),
+  ]);
+  return `${table(
+    [
+      'sessions stored',
+      '`load()` p50 µs',
+      '× the first',
+      'listing a person µs',
+      'ending them µs',
+      'stored bytes/session',
+    ],
+    cells,
+  )}
+
+Servers of each size are asked in turns; near cache off. A person has ${sessionsPerPerson} sessions, which are listed by the index and then
+ended side by side. Stored bytes are those of the whole server, index entries and key table included. An entry of the near
+cache takes ${cacheBytes.toFixed(0)} bytes of heap and buffers, session included (${cacheEntries.toLocaleString('en')} entries).`;
+}
+
+function overFirst({ rows }: Growth, { loadMicroseconds }: { readonly loadMicroseconds: number }): number {
+  return loadMicroseconds / (rows[0]?.loadMicroseconds ?? Number.NaN);
 }
 
 function bytesTable(rows: readonly StoredBytes[]): string {
@@ -197,15 +224,17 @@ function bytesRatio(rows: readonly StoredBytes[]): number {
   return mean(rows.map(({ coatcheck }) => coatcheck)) / mean(rows.map(({ peer }) => peer));
 }
 
-function targetTable({ endpoints, loadCosts, storedBytes, revocation }: Results): string {
-  const { cached, uncached } = endpoints;
+function targetTable(results: Results): string {
+  const { endpoints, loadCosts, storedBytes, revocation, cutRevocation, growth } = results;
+  const over = (name: Contender, other: keyof EndpointResult['over']): number =>
+    endpoints.get(name)?.over[other].median ?? Number.NaN;
   const overGet = (pick: (cost: LoadCost) => Latency): number =>
     median(loadCosts.map((cost) => pick(cost).p50 / cost.get.p50));
   const rates: [string, number, number][] = [
-    ['cached, × express-session + connect-redis', cached.over.express.median, 8],
-    ['cached, × @fastify/session + connect-redis', cached.over.fastifyRolling.median, 4],
-    ['cached, × bare node:http', cached.over.bare.median, 0.75],
-    ['uncached, × express-session + connect-redis', uncached.over.express.median, 1.8],
+    ['cached, × express-session + connect-redis', over('cached', 'express'), 8],
+    ['cached, × @fastify/session + connect-redis', over('cached', 'fastifyRolling'), 4],
+    ['cached, × bare node:http', over('cached', 'bare'), 0.75],
+    ['uncached, × express-session + connect-redis', over('uncached', 'express'), 1.8],
   ];
   const limits: [string, number, number][] = [
     ['`load()` cached, p50, µs', median(loadCosts.map((cost) => cost.cached.p50)), 5],
@@ -214,6 +243,16 @@ function targetTable({ endpoints, loadCosts, storedBytes, revocation }: Results)
     ['bytes per session, × connect-redis, 1,200 characters', bytesRatio(at1200(storedBytes)), 1.1],
     ['bytes per session, × connect-redis, mean over lengths', bytesRatio(storedBytes), 1.1],
     ['revocation, p99, ms', revocation.p99Ms, 10],
+    [
+      'revocation that nobody tells of, at most, × the maximum age',
+      cutRevocation.mostMs / cutRevocation.maximumAgeMs,
+      1.1,
+    ],
+    [
+      '`load()` uncached beside most sessions, × beside fewest',
+      Math.max(...growth.rows.map((row) => overFirst(growth, row))),
+      1.2,
+    ],
   ];
   return table(
     ['', 'aim', 'measured', ''],

@@ -1,22 +1,18 @@
 /**
  * `npm run bench`: Coatcheck beside its alternatives, in one run on one machine. `-- --write` overwrites results.md and
- * results.svg; `-- --quick` takes seconds and shows that it runs, not how fast.
+ * the plots; `-- --quick` takes seconds and shows that it runs, not how fast.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { startRedisServer } from '../test/redis-server.ts';
+import { type RedisServer, startRedisServer } from '../test/redis-server.ts';
+import { startReplyProxy } from '../test/reply-proxy.ts';
 import { measureEndpoints } from './gated-endpoint.ts';
-import {
-  type LoadCost,
-  type Results,
-  type Revocation,
-  resultsPlot,
-  resultsText,
-  type StoredBytes,
-} from './report.ts';
+import { startPostgresServer } from './postgres-server.ts';
+import { resultsPlots, resultsText } from './report.ts';
+import type { Growth, LoadCost, Results, Revocation, StoredBytes } from './results.ts';
 import { runProcess } from './server-process.ts';
 
 const here = import.meta.dirname;
@@ -38,6 +34,10 @@ const size = flags.quick
       loadRounds: 1,
       loads: 100,
       ended: 20,
+      endedUntold: 10,
+      maximumAgeMs: 500,
+      grown: [500, 2000],
+      grownLoads: 200,
     }
   : {
       rounds: 5,
@@ -47,7 +47,11 @@ const size = flags.quick
       sessions: 1000,
       loadRounds: 5,
       loads: 3000,
-      ended: 1000,
+      ended: 3400,
+      endedUntold: 200,
+      maximumAgeMs: 1000,
+      grown: [1000, 10_000, 100_000, 1_000_000],
+      grownLoads: 2000,
     };
 
 const [loadBefore = 0] = loadavg();
@@ -57,34 +61,93 @@ const text = resultsText(results);
 console.log(`\n${text}`);
 if (flags.write) {
   writeFileSync(join(here, 'results.md'), text);
-  writeFileSync(join(here, 'results.svg'), resultsPlot(results));
+  for (const [name, plot] of resultsPlots(results)) writeFileSync(join(here, name), plot);
 }
 
 async function measure(): Promise<Results> {
   const redis = await startRedisServer();
+  const postgres = await startPostgresServer();
   try {
     console.log('A session-gated endpoint');
-    const endpoints = await measureEndpoints({ ...size, redisUrl: redis.url });
+    const endpoints = await measureEndpoints({ ...size, redisUrl: redis.url, postgresUrl: postgres?.url });
+    await postgres?.stop();
     console.log('load(), call by call');
     const loadCosts: LoadCost[] = [];
     for (let round = 0; round < size.loadRounds; round += 1) {
       loadCosts.push((await runProcess('load-cost.js', [redis.url, String(size.loads)])) as LoadCost);
     }
     console.log('Revocation');
-    const revocation = (await runProcess('revocation.js', [redis.url, String(size.ended)])) as Revocation;
+    const revocation = await revoke(redis, redis.url, {
+      sessions: size.ended,
+      atOnce: 1,
+      maximumAgeMs: 30_000,
+    });
+    const cutRevocation = await revokeUntold(redis);
     console.log('Bytes per session');
     const { rows } = (await runProcess('stored-bytes.js', [redis.url])) as { rows: StoredBytes[] };
+    console.log('Growth');
     return {
       endpoints,
       loadCosts,
       storedBytes: rows,
       revocation,
+      cutRevocation,
+      growth: await grow(),
       loadBefore,
-      versions: { ...versions, 'redis-server': redisVersion() },
+      versions: {
+        ...versions,
+        'redis-server': redisVersion(),
+        ...(postgres && { PostgreSQL: postgres.version }),
+      },
       settings: `${size.rounds} rounds of ${size.roundMs / 1000} s each, ${size.connections} connections, ${size.sessions} sessions.`,
     };
   } finally {
-    await redis.stop();
+    await Promise.all([redis.stop(), postgres?.stop()]);
+  }
+}
+
+interface Ending {
+  readonly sessions: number;
+  readonly atOnce: number;
+  readonly maximumAgeMs: number;
+}
+
+/** `replicaUrl`: by which those who are to refuse reach the server. */
+async function revoke(
+  { url }: RedisServer,
+  replicaUrl: string,
+  { sessions, atOnce, maximumAgeMs }: Ending,
+): Promise<Revocation> {
+  const words = [url, replicaUrl, String(sessions), String(atOnce), `${maximumAgeMs}ms`];
+  return (await runProcess('revocation.js', words)) as Revocation;
+}
+
+/** Through a proxy that passes everything on but what the server tells of changes. */
+async function revokeUntold(redis: RedisServer): Promise<Results['cutRevocation']> {
+  const proxy = await startReplyProxy(redis.port);
+  proxy.fault = (reply) => (reply.includes('invalidate') ? 'drop' : 'pass');
+  try {
+    const { endedUntold: sessions, maximumAgeMs } = size;
+    const ending = { sessions, atOnce: Math.min(sessions, 50), maximumAgeMs };
+    return { ...(await revoke(redis, proxy.url, ending)), maximumAgeMs };
+  } finally {
+    await proxy.close();
+  }
+}
+
+/** Beside ever more sessions, each number of them on a server of its own. */
+async function grow(): Promise<Growth> {
+  const servers: RedisServer[] = [];
+  try {
+    const words = [String(size.grownLoads)];
+    for (const sessions of size.grown) {
+      const server = await startRedisServer();
+      servers.push(server);
+      words.push(`${sessions}=${server.url}`);
+    }
+    return (await runProcess('growth.js', words)) as Growth;
+  } finally {
+    await Promise.all(servers.map((server) => server.stop()));
   }
 }
 

@@ -39,9 +39,16 @@ export async function runProcess(file: string, words: readonly string[]): Promis
 export interface ServerProcess {
   readonly port: number;
   readonly cookies: readonly string[];
-  /** Processor time used so far, in µs. */
-  processorMicroseconds(): Promise<number>;
+  /** What it has used up so far. */
+  usage(): Promise<Usage>;
   stop(): Promise<void>;
+}
+
+/** What a contender has used up since its start. */
+export interface Usage {
+  readonly processorMicroseconds: number;
+  /** Length of its store's write-ahead log; 0 where there is none. */
+  readonly writtenBytes: number;
 }
 
 /** What a contender needs. */
@@ -50,6 +57,7 @@ export interface ServerOptions {
   readonly file: string;
   readonly words: readonly string[];
   readonly redisUrl: string;
+  readonly postgresUrl: string | undefined;
   readonly sessions: number;
 }
 
@@ -58,17 +66,22 @@ export async function startServer({
   file,
   words,
   redisUrl,
+  postgresUrl = '',
   sessions,
 }: ServerOptions): Promise<ServerProcess> {
-  const child = start(file, words, { BENCH_REDIS_URL: redisUrl, BENCH_SESSIONS: String(sessions) });
+  const child = start(file, words, {
+    BENCH_REDIS_URL: redisUrl,
+    BENCH_POSTGRES_URL: postgresUrl,
+    BENCH_SESSIONS: String(sessions),
+  });
   const { port, cookies } = (await messageOf(child, file)) as { port: number; cookies: string[] };
   return {
     port,
     cookies,
-    async processorMicroseconds() {
+    async usage() {
       const answer = messageOf(child, file);
       child.send('usage');
-      return ((await answer) as { processorMicroseconds: number }).processorMicroseconds;
+      return (await answer) as Usage;
     },
     async stop() {
       const exited = once(child, 'exit');

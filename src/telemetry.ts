@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { context, type Span, SpanStatusCode, type Tracer, trace } from '@opentelemetry/api';
+import { context, INVALID_TRACEID, type Span, SpanStatusCode, type Tracer, trace } from '@opentelemetry/api';
 import pino, { type DestinationStream, type Logger } from 'pino';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { describeError } from './described-error.ts';
@@ -170,6 +170,8 @@ export function createTelemetry(options: TelemetryOptions = {}): Telemetry {
       createHmac('sha256', referenceKey).update(sessionId).digest('base64url').slice(0, 12),
     span(name, attributes, work) {
       const span = tracer.startSpan(name, { attributes: { ...attributes } });
+      // Where nobody has registered OpenTelemetry, this is all that it costs.
+      if (span.spanContext().traceId === INVALID_TRACEID) return work();
       return context.with(trace.setSpan(context.active(), span), () => finish(span, work));
     },
   };

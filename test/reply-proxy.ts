@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 
-/** What becomes of one reply. A held one follows the next; bytes take its place. */
-export type ReplyFault = 'pass' | 'duplicate' | 'hold' | Buffer;
+/** What becomes of one reply. A held one follows the next; a dropped one never comes; bytes take its place. */
+export type ReplyFault = 'pass' | 'duplicate' | 'hold' | 'drop' | Buffer;
 
 /** A running proxy. */
 export interface ReplyProxy {
@@ -11,7 +11,7 @@ export interface ReplyProxy {
   /** How many connections there have been. */
   readonly connections: number;
   /** Asked for every reply after the handshake. Default: all pass. */
-  fault: () => ReplyFault;
+  fault: (reply: Buffer) => ReplyFault;
   close(): Promise<void>;
 }
 
@@ -25,7 +25,7 @@ export async function startReplyProxy(port: number): Promise<ReplyProxy> {
   const server = createServer((client) => {
     connections++;
     const upstream = connect(port, '127.0.0.1');
-    const mangle = mangler(() => proxy.fault());
+    const mangle = mangler((reply) => proxy.fault(reply));
     client.on('data', (bytes) => upstream.write(bytes));
     upstream.on('data', (bytes) => client.write(mangle(bytes)));
     for (const [socket, other] of [
@@ -72,14 +72,15 @@ export function replySplitter(): (bytes: Buffer) => Buffer[] {
   };
 }
 
-function mangler(fault: () => ReplyFault): (bytes: Buffer) => Buffer {
+function mangler(fault: (reply: Buffer) => ReplyFault): (bytes: Buffer) => Buffer {
   const split = replySplitter();
   let held: Buffer[] = [];
   let seen = 0;
   return (bytes) => {
     const out: Buffer[] = [];
     for (const reply of split(bytes)) {
-      const what = seen++ < handshakeReplies ? 'pass' : fault();
+      const what = seen++ < handshakeReplies ? 'pass' : fault(reply);
+      if (what === 'drop') continue;
       if (what === 'hold') {
         held.push(reply);
         continue;

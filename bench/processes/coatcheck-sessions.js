@@ -11,12 +11,13 @@ const provider = (name) => ({
 /** The same in every process, as in a fleet; it protects nothing here. */
 const key = Buffer.alloc(32, 'bench').toString('base64');
 
-export const openCoatcheck = (url, nearCache) =>
+/** `mode` of the near cache, and what else is to be set of it. */
+export const openCoatcheck = (url, mode, nearCache = {}) =>
   createCoatcheck(
     parseConfig(
       {
         publicUrl: 'https://apps.example.com',
-        store: { url, deadline: '5s', nearCache: { mode: nearCache } },
+        store: { url, deadline: '5s', nearCache: { mode, ...nearCache } },
         keys: [{ id: 'bench', secret: key }],
         session: { idleTimeout: `${idleTimeoutMs / 1000}s` },
         providers: { identity: provider('identity'), notebook: { ...provider('notebook'), sameUser: 'sub' } },

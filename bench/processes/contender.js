@@ -2,13 +2,17 @@
 
 /** From the parent process. */
 export const redisUrl = process.env.BENCH_REDIS_URL;
+export const postgresUrl = process.env.BENCH_POSTGRES_URL;
 export const sessionCount = Number(process.env.BENCH_SESSIONS);
 
-/** Tells the parent where to knock, and the Cookie header of each session. Ends with the parent. */
-export const announce = (port, cookies) => {
-  process.on('message', () => {
+/**
+ * Tells the parent where to knock, and the Cookie header of each session; when asked, the processor time used so far and what
+ * `writtenBytes` gives. Ends with the parent.
+ */
+export const announce = (port, cookies, writtenBytes = async () => 0) => {
+  process.on('message', async () => {
     const { user, system } = process.cpuUsage();
-    process.send({ processorMicroseconds: user + system });
+    process.send({ processorMicroseconds: user + system, writtenBytes: await writtenBytes() });
   });
   process.on('disconnect', () => process.exit(0));
   process.send({ port, cookies });

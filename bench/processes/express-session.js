@@ -1,14 +1,22 @@
-/** express-session with connect-redis: no save of what is unchanged, no empty sessions, and the touch that keeps one alive. */
+/**
+ * express-session: no save of what is unchanged, no empty sessions, and the touch that keeps one alive. Its argument is where
+ * sessions are: `redis`, `postgres` or `memory`.
+ */
 import { createServer } from 'node:http';
 import { sign } from 'cookie-signature';
 import express from 'express';
 import session from 'express-session';
-import { announce, eachSession, listen, redisUrl } from './contender.js';
+import { announce, eachSession, listen, postgresUrl, redisUrl } from './contender.js';
 import { answerTo, idleTimeoutMs, refuse, respond, sessionContent } from './content.js';
-import { openStore } from './peer-store.js';
+import { openPostgresStore, openStore } from './peer-store.js';
 
 const secret = 'a secret of the benchmark, 32 characters';
-const { store } = await openStore(redisUrl);
+const opened = {
+  redis: () => openStore(redisUrl),
+  postgres: () => openPostgresStore(postgresUrl, session),
+  memory: () => ({ store: new session.MemoryStore() }),
+};
+const { store, writtenBytes } = await opened[process.argv[2]]();
 
 const app = express();
 app.disable('x-powered-by');
@@ -28,12 +36,15 @@ app.get('/', (request, response) => {
   respond(response, answerTo(user.subject, tokenSets.identity.accessToken, tokenSets.notebook.accessToken));
 });
 
+const keep = (id, content) =>
+  new Promise((resolve, reject) => store.set(id, content, (fault) => (fault ? reject(fault) : resolve())));
+
 const cookies = await eachSession(async (number) => {
   const id = `express-${number}-0123456789abcdef`;
-  await store.set(id, {
+  await keep(id, {
     cookie: new session.Cookie({ maxAge: idleTimeoutMs, originalMaxAge: idleTimeoutMs }),
     ...sessionContent(number),
   });
   return `session=${encodeURIComponent(`s:${sign(id, secret)}`)}`;
 });
-announce(await listen(createServer(app)), cookies);
+announce(await listen(createServer(app)), cookies, writtenBytes);

@@ -39,13 +39,17 @@ for (let number = 0; number < sessionCount; number += 1) tickets.push(await crea
 const keys = [];
 for (const ticket of tickets) keys.push(`cc:s:{${(await uncached.sessions.load(ticket)).session.id}}`);
 
+/** Each of the three comes first, second and third alike: what comes next to a write, or to a longer wait, takes longer. */
 const round = async (calls, { firsts, agains, gets }) => {
   for (let call = 0; call < calls; call += 1) {
     const at = call % sessionCount;
     const fresh = await createSession(uncached, call);
-    await timed(firsts, () => uncached.sessions.load(fresh));
-    await timed(gets, () => client.sendCommand(['GET', keys[at]]));
-    await timed(agains, () => uncached.sessions.load(tickets[at]));
+    const turns = [
+      () => timed(firsts, () => uncached.sessions.load(fresh)),
+      () => timed(gets, () => client.sendCommand(['GET', keys[at]])),
+      () => timed(agains, () => uncached.sessions.load(tickets[at])),
+    ];
+    for (let turn = 0; turn < 3; turn += 1) await turns[(call + turn) % 3]();
     await uncached.sessions.destroy(fresh);
   }
 };

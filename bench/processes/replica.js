@@ -1,8 +1,11 @@
-/** One replica of the revocation measurement: holds each session that it is told of, then tells when it first refuses it. */
+/**
+ * One replica of the revocation measurement: loads each session that it is told of, then asks every millisecond and tells when it
+ * is first refused. Arguments: Redis's URL, maximum age of what is in the near cache.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import { openCoatcheck } from './coatcheck-sessions.js';
 
-const coatcheck = await openCoatcheck(process.argv[2], 'tracked');
+const coatcheck = await openCoatcheck(process.argv[2], 'tracked', { maximumAge: process.argv[3] });
 
 const isHeld = async (ticket) => (await coatcheck.sessions.load(ticket)).kind === 'session';
 

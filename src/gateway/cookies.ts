@@ -27,15 +27,20 @@ export type CookieReading =
 
 /** Reads one cookie by its exact name from a Cookie header (RFC 6265bis §4.2.1). */
 export function readCookie(header: string | undefined, name: string): CookieReading {
+  if (header === undefined) return { kind: 'absent' };
   const prefix = `${name}=`;
-  const values = (header ?? '')
-    .split(';')
-    .map((pair) => (pair.startsWith(' ') ? pair.slice(1) : pair))
-    .filter((pair) => pair.startsWith(prefix))
-    .map((pair) => pair.slice(prefix.length));
-  const [value, ...more] = values;
-  if (value === undefined) return { kind: 'absent' };
-  return more.length === 0 ? { kind: 'value', value } : { kind: 'ambiguous' };
+  let value: string | undefined;
+  for (let start = 0; start <= header.length; ) {
+    const semicolon = header.indexOf(';', start);
+    const end = semicolon < 0 ? header.length : semicolon;
+    const nameAt = header[start] === ' ' ? start + 1 : start;
+    if (header.startsWith(prefix, nameAt)) {
+      if (value !== undefined) return { kind: 'ambiguous' };
+      value = header.slice(nameAt + prefix.length, end);
+    }
+    start = end + 1;
+  }
+  return value === undefined ? { kind: 'absent' } : { kind: 'value', value };
 }
 
 /** The value where there is exactly one, else nothing. */

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Keyring, Sealed, SealPlace } from './seal.ts';
-import { type Session, type TokenSet, usableUntilMs } from './session.ts';
+import { type Session, type TokenSet, type User, usableUntilMs } from './session.ts';
 import type { StoredRecord } from './store.ts';
 import type { Ticket } from './ticket.ts';
 
@@ -49,8 +49,32 @@ export type OpenResult =
   /** Sealed by a key that we no longer have, cut, or moved here from another session. */
   | { readonly kind: 'unreadable' };
 
-/** What each opened session was sealed as; forgotten with the session. */
-const origins = new WeakMap<Session, string>();
+/** A session, and in what form it was sealed; a copy of it no longer knows. */
+class OpenedSession implements Session {
+  readonly id: string;
+  readonly user: User;
+  readonly tokenSets: ReadonlyMap<string, TokenSet>;
+  readonly createdAtMs: number;
+  readonly absoluteDeadlineMs: number;
+  readonly idleDeadlineMs: number;
+  readonly generation: number;
+  readonly #origin: string;
+
+  constructor(session: Session, origin: string) {
+    this.id = session.id;
+    this.user = session.user;
+    this.tokenSets = session.tokenSets;
+    this.createdAtMs = session.createdAtMs;
+    this.absoluteDeadlineMs = session.absoluteDeadlineMs;
+    this.idleDeadlineMs = session.idleDeadlineMs;
+    this.generation = session.generation;
+    this.#origin = origin;
+  }
+
+  static isFrom(origin: string, session: Session): boolean {
+    return #origin in session && session.#origin === origin;
+  }
+}
 
 /** Seals a session for the store, under its ticket. */
 export function sealRecord(
@@ -90,8 +114,7 @@ export function openRecord(record: StoredRecord, ticket: Ticket, keyring: Keyrin
     idleDeadlineMs: endOf(record, absoluteDeadlineMs),
     generation: record.generation,
   };
-  origins.set(session, originOf(record));
-  return { kind: 'opened', session };
+  return { kind: 'opened', session: new OpenedSession(session, originOf(record)) };
 }
 
 /**
@@ -100,11 +123,12 @@ export function openRecord(record: StoredRecord, ticket: Ticket, keyring: Keyrin
  */
 export function reopenRecord(record: StoredRecord, known: Session): Session | undefined {
   const origin = originOf(record);
-  if (origins.get(known) !== origin) return undefined;
+  if (!OpenedSession.isFrom(origin, known)) return undefined;
+  const { generation } = record;
   const idleDeadlineMs = endOf(record, known.absoluteDeadlineMs);
-  const session: Session = { ...known, idleDeadlineMs, generation: record.generation };
-  origins.set(session, origin);
-  return session;
+  return generation === known.generation && idleDeadlineMs === known.idleDeadlineMs
+    ? known
+    : new OpenedSession({ ...known, idleDeadlineMs, generation }, origin);
 }
 
 /** The header's own absolute deadline is the last use of any token: a refresh may move it, up to the sealed one. */

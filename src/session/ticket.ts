@@ -25,13 +25,26 @@ export function issueTicket(): Ticket {
   return ticketOf(`v1.${secret.toString('base64url')}`, secret);
 }
 
+/** Tickets read lately, the oldest first. Reading one takes longer than all else that a cached session needs. */
+const recent = new Map<string, Ticket>();
+const recentLimit = 10_000;
+
 /**
  * Reads a cookie value. `undefined` for anything that we cannot have issued: it is untrusted input and must not
  * become a store key, nor cost a store command.
  */
 export function readTicket(value: string): Ticket | undefined {
+  const known = recent.get(value);
+  if (known !== undefined) return known;
   const encoded = pattern.exec(value)?.[1];
-  return encoded === undefined ? undefined : ticketOf(value, Buffer.from(encoded, 'base64url'));
+  if (encoded === undefined) return undefined;
+  // Both on their own: the value may be a part of a long Cookie header, and `Buffer.from` takes a part of a shared block.
+  const secret = Buffer.alloc(secretBytes);
+  secret.write(encoded, 'base64url');
+  const ticket = ticketOf(`v1.${secret.toString('base64url')}`, secret);
+  recent.set(ticket.value, ticket);
+  if (recent.size > recentLimit) recent.delete(recent.keys().next().value ?? '');
+  return ticket;
 }
 
 function ticketOf(value: string, secret: Buffer): Ticket {
