@@ -105,9 +105,8 @@ export class NodeConnection implements RedisConnection {
   }
 
   async #lend<Result>(use: (redis: Redis) => Promise<Result>): Promise<Result> {
-    const link = this.#live() ?? (await this.#liveSoon());
     try {
-      return await use(link);
+      return await use(this.#live() ?? (await this.#liveSoon()));
     } catch (fault) {
       if (!this.#repeatable.has(Object(fault))) throw fault;
       return use(this.#live() ?? (await this.#liveSoon()));
@@ -125,7 +124,7 @@ export class NodeConnection implements RedisConnection {
     throw this.#fault('not connected', this.#lastError);
   }
 
-  /** Gives the connection up and asks `target` anew. */
+  /** Asks `target` anew. */
   reconnect(): void {
     this.#link?.discard();
   }
@@ -286,13 +285,14 @@ export class NodeConnection implements RedisConnection {
   }
 
   #withinDeadline<Result>(work: Promise<Result>): Promise<Result> {
-    return this.#deadlines.within(work, () => this.#fault(`no answer within ${this.#options.deadlineMs} ms`));
+    const late = `no answer within ${this.#options.deadlineMs} ms`;
+    return this.#deadlines.within(work, () =>
+      this.#fault(late, this.#connected ? undefined : this.#lastError),
+    );
   }
 
   #fault(what: string, cause?: unknown): CoatcheckError {
-    return new CoatcheckError('store_unavailable', {
-      detail: `Redis at ${this.#options.name}: ${what}`,
-      cause,
-    });
+    const detail = `Redis at ${this.#options.name}: ${what}`;
+    return new CoatcheckError('store_unavailable', { detail, cause });
   }
 }
