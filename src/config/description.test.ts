@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fastify from 'fastify';
 import { afterAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { env, input, keySecret, upstream } from '../../test/config-input.ts';
+import { env, keySecret, upstream } from '../../test/config-input.ts';
 import { type Config, describeConfig, jsonSchema, parseConfig, printable, readConfig } from '../config.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'coatcheck-description-'));
