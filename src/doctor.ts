@@ -49,7 +49,7 @@ export async function runDoctor(config: Config, options: DoctorOptions = {}): Pr
 /** Over the gateway's own connection and store, so that whatever they can reach, the doctor can examine. */
 async function examineConfiguredStore({ store: config }: Config, now: () => number): Promise<Finding[]> {
   if (config.url === 'memory://') return examineMemoryStore();
-  const connection = createRedisConnection({ ...config, deadlineMs: commandMs });
+  const connection = createRedisConnection({ ...config, deadlineMs: commandMs, primaryOnly: false });
   const store = createRedisStore({ connection, keyPrefix: config.keyPrefix, now });
   try {
     connection.watch({ onInvalidate: () => undefined, onLost: () => undefined });

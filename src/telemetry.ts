@@ -56,10 +56,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'store.available': ['info', 'the session store answers'],
   'store.unavailable': ['error', 'the session store does not answer'],
   'store.unacknowledged': ['warn', 'the store has no WAIT or INFO: a failover may lose the latest sign-ins'],
-  'store.unauthenticated': [
-    'warn',
-    'new credentials could not be had or were not taken; the connection goes on as long as the store lets it',
-  ],
+  'store.unauthenticated': ['warn', 'new credentials were not had or not taken; the connection goes on'],
   'store.untracked': [
     'warn',
     'the store tells of no changes (CLIENT TRACKING): the near cache is off, every request asks the store',

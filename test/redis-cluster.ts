@@ -19,9 +19,18 @@ export interface RedisCluster {
 const primaries = 3;
 const slots = 16_384;
 
+/** Options of {@link startRedisCluster}. */
+export interface RedisClusterOptions {
+  /** Further arguments for each node; the first three are the primaries. Default: none. */
+  readonly args?: (index: number) => readonly string[];
+}
+
 /** Starts one. `cluster-node-timeout` is a second, so a failover takes two or three. */
-export async function startRedisCluster(): Promise<RedisCluster> {
-  const servers = await Promise.all(Array.from({ length: 2 * primaries }, startNode));
+export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
+  const { args = () => [] } = options;
+  const servers = await Promise.all(
+    Array.from({ length: 2 * primaries }, (_, index) => startNode(args(index))),
+  );
   const byPort = (port: number): RedisServer => {
     const server = servers.find((each) => each.port === port);
     if (server === undefined) throw new Error(`No server on port ${port}`);
@@ -37,8 +46,8 @@ export async function startRedisCluster(): Promise<RedisCluster> {
   const [first, ...others] = servers;
   if (first === undefined) throw new Error('No server');
   for (const other of others) {
-    const bus = String(await busPort(other));
-    await ask(first, 'CLUSTER', 'MEET', '127.0.0.1', String(other.port), bus);
+    const [bus, tls] = [await setting(other, 'cluster-port'), await setting(other, 'tls-port')];
+    await ask(first, 'CLUSTER', 'MEET', '127.0.0.1', tls === '0' ? String(other.port) : tls, bus);
   }
   await until('all know all', async () => {
     const known = await Promise.all(
@@ -74,20 +83,21 @@ function isLive({ process }: RedisServer): boolean {
   return process.exitCode === null && process.signalCode === null;
 }
 
-async function startNode(): Promise<RedisServer> {
+async function startNode(args: readonly string[]): Promise<RedisServer> {
   // The usual bus port, 10,000 above, need not exist.
   const bus = await freePort();
   return startRedisServer({
     args: [
       ...['--cluster-enabled', 'yes', '--cluster-port', String(bus), '--cluster-node-timeout', '1000'],
       ...['--cluster-replica-validity-factor', '0', '--repl-diskless-sync-delay', '0'],
+      ...args,
     ],
   });
 }
 
-async function busPort(server: RedisServer): Promise<number> {
-  const reply = await ask(server, 'CONFIG', 'GET', 'cluster-port');
-  return Number(Object.values(reply as Record<string, string>)[0] ?? 0);
+async function setting(server: RedisServer, name: string): Promise<string> {
+  const reply = await ask(server, 'CONFIG', 'GET', name);
+  return Object.values(reply as Record<string, string>)[0] ?? '0';
 }
 
 async function viewOf(server: RedisServer): Promise<{ ok: boolean; primaries: number; replicas: number }> {

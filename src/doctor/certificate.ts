@@ -7,6 +7,8 @@ import { fine, risky, type Verdict, wrong } from './finding.ts';
 export interface TlsPlace {
   readonly host: string;
   readonly port: number;
+  /** Authorities (PEM) to trust in place of Node's. */
+  readonly ca?: Buffer;
 }
 
 const day = 24 * 60 * 60 * 1000;
@@ -26,8 +28,8 @@ export function tlsPlaceOf(url: string): TlsPlace | undefined {
  * Says nothing where nobody answers, which is another check's finding.
  */
 export async function judgeCertificate(place: TlsPlace, now: () => number): Promise<Verdict | undefined> {
-  const { host, port } = place;
-  const socket = connect({ host, port, ...(isIP(host) ? {} : { servername: host }) });
+  const { host, port, ca } = place;
+  const socket = connect({ host, port, ...(ca && { ca }), ...(isIP(host) ? {} : { servername: host }) });
   // What still comes after the verdict is nobody's concern.
   socket.on('error', () => undefined);
   let reached = false;

@@ -18,11 +18,12 @@ export async function version({ connection }: ExaminedStore): Promise<Verdict> {
 }
 
 /** Whether this node is the one to write to. */
-export async function role({ connection }: ExaminedStore): Promise<Verdict> {
+export async function role({ config, connection }: ExaminedStore): Promise<Verdict> {
   const hello = await ask(connection, 'HELLO');
   const mode = member(hello, 'mode') ?? 'standalone';
-  if (mode !== 'standalone') {
-    return wrong(`the server runs as ${quote(mode)}`, 'name a single node: only that is supported so far');
+  if (mode === 'sentinel') return wrong('this is a sentinel', 'name it in store.sentinel.nodes instead');
+  if ((mode === 'cluster') !== config.cluster) {
+    return wrong(`the server runs as ${quote(mode)}`, `set store.cluster to ${mode === 'cluster'}`);
   }
   return member(hello, 'role') === 'replica'
     ? wrong(

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { freePort } from '../../demo/free-ports.ts';
 import { type Authority, createAuthority } from '../../test/certificates.ts';
 import { diagnose, plainInput } from '../../test/findings.ts';
-import { type RedisServer, startRedisServer } from '../../test/redis-server.ts';
+import { type RedisServer, startRedisServer, until } from '../../test/redis-server.ts';
 import type { DoctorOptions, Finding } from '../doctor.ts';
 import { sufficientRule } from './store-permissions.ts';
 
@@ -329,12 +329,19 @@ describe('another state of the server', () => {
 
   test('a cluster is not taken for a single node', async () => {
     const cluster = await startRedisServer({ args: ['--cluster-enabled', 'yes'] });
+    await operate(cluster.port, 'CLUSTER ADDSLOTSRANGE 0 16383');
+    await until('all slots are served', async () =>
+      (await operate(cluster.port, 'CLUSTER INFO')).includes('cluster_state:ok'),
+    );
     const findings = await diagnoseStore(cluster.url);
+    const asCluster = await diagnoseStore(cluster.url, { store: { cluster: true } });
     await cluster.stop();
     expect(findings['store.role']).toMatchObject({
       level: 'wrong',
       says: expect.stringContaining('cluster'),
+      do: 'set store.cluster to true',
     });
+    expect(asCluster['store.role']?.level).toBe('fine');
   });
 });
 
@@ -353,7 +360,10 @@ describe('TLS', () => {
       args: [...args, '--tls-ca-cert-file', authority.caFile, '--tls-auth-clients', 'no'],
     });
     const findings = await diagnoseStore(`rediss://:canary-password@127.0.0.1:${port}`);
+    const store = { caFile: authority.caFile };
+    const trusting = await diagnoseStore(`rediss://127.0.0.1:${port}`, { store });
     await server.stop();
+    expect(levels(trusting)).toMatchObject({ reachable: 'fine', tls: 'fine' });
     expect(levels(findings)).toEqual({ reachable: 'wrong', tls: 'wrong' });
     expect(findings['store.tls']).toMatchObject({
       says: expect.stringContaining('SELF_SIGNED_CERT_IN_CHAIN'),

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import type { Config } from '../config.ts';
 import { type RedisConnection, replyCode } from '../session/redis.ts';
 import type { RedisAddress } from '../session/redis-address.ts';
@@ -63,7 +64,10 @@ const nextSteps: Readonly<Record<string, string>> = {
   NOPERM: 'correct the user in store.url, or its ACL',
 };
 
-async function reachable({ connection, address }: ExaminedStore): Promise<Verdict> {
+const tokenStep =
+  'see that user, cache, region and serverless in store.auth are right, that the role in use is allowed elasticache:Connect on both cache and user, and that our clock is';
+
+async function reachable({ config, connection, address }: ExaminedStore): Promise<Verdict> {
   const place = `${address.host}:${address.port}`;
   try {
     await connection.run(undefined, (redis) => redis.send(['PING']));
@@ -72,13 +76,14 @@ async function reachable({ connection, address }: ExaminedStore): Promise<Verdic
     const code = replyCode(fault) ?? faultCode(fault);
     return wrong(
       `no connection to ${place} (${code ?? 'no answer'})`,
-      nextSteps[code ?? ''] ??
+      (config.auth && code === 'WRONGPASS' ? tokenStep : nextSteps[code ?? '']) ??
         'see whether it runs, speaks what store.url says (rediss:// for TLS), and the network lets us through',
     );
   }
 }
 
-async function tls({ address, now }: ExaminedStore): Promise<Verdict | undefined> {
-  if (address.tls) return judgeCertificate(address, now);
+async function tls({ config, address, now }: ExaminedStore): Promise<Verdict | undefined> {
+  const ca = config.caFile === undefined ? {} : { ca: await readFile(config.caFile) };
+  if (address.tls) return judgeCertificate({ ...address, ...ca }, now);
   return fine('not encrypted: redis://, which is taken for this machine itself only');
 }

@@ -98,7 +98,7 @@ test('without the packages of the SDK the configuration is refused, and they are
   );
   const output = execFileSync(
     'node',
-    ['--import', resolve('node_modules/tsx/dist/esm/index.mjs'), 'main.ts'],
+    ['--import', resolve('node_modules/tsx/dist/esm/index.mjs'), join(directory, 'main.ts')],
     {
       cwd: directory,
       encoding: 'utf8',

@@ -95,9 +95,8 @@ export class NodeConnection implements RedisConnection {
   }
 
   async #lend<Result>(use: (redis: Redis) => Promise<Result>): Promise<Result> {
-    const link = this.#live() ?? (await this.#liveSoon());
     try {
-      return await use(link);
+      return await use(this.#live() ?? (await this.#liveSoon()));
     } catch (fault) {
       if (!this.#repeatable.has(Object(fault))) throw fault;
       return use(this.#live() ?? (await this.#liveSoon()));
@@ -286,13 +285,12 @@ export class NodeConnection implements RedisConnection {
 
   #lateFault(mark?: number): CoatcheckError {
     if (mark !== undefined) this.#breaker.late(mark);
-    return this.#fault(`no answer within ${this.#options.deadlineMs} ms`);
+    const late = `no answer within ${this.#options.deadlineMs} ms`;
+    return this.#fault(late, this.#connected ? undefined : this.#lastError);
   }
 
   #fault(what: string, cause?: unknown): CoatcheckError {
-    return new CoatcheckError('store_unavailable', {
-      detail: `Redis at ${this.#options.name}: ${what}`,
-      cause,
-    });
+    const detail = `Redis at ${this.#options.name}: ${what}`;
+    return new CoatcheckError('store_unavailable', { detail, cause });
   }
 }

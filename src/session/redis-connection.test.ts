@@ -71,6 +71,7 @@ describe('S-070 when the server', () => {
   test('stops answering, commands fail within 500 ms, then at once, and recover with it', async () => {
     const server = await serve();
     const { store, connection, states } = await open({ url: server.url });
+    await expect.poll(() => connection.connected, recovery).toBe(true);
     const id = newSessionId();
     await store.create(id, record());
     await server.kill('SIGSTOP');
@@ -305,7 +306,8 @@ describe('the URL', () => {
   test('signs in with its user and password; a wrong one is a fault that does not quote it', async () => {
     const server = await serve('--requirepass', `${password}/right`);
     const address = server.url.slice('redis://'.length);
-    const { store } = await open({ url: `redis://:${password}%2Fright@${address}/3` });
+    const { store, connection } = await open({ url: `redis://:${password}%2Fright@${address}/3` });
+    await expect.poll(() => connection.connected, recovery).toBe(true);
     await store.ping();
     const { store: refused } = await open({ url: `redis://:${password}wrong@${address}` });
     const fault = await faultWithin(500, () => refused.ping());
