@@ -1,5 +1,5 @@
-import type { CustomFetch } from 'openid-client';
-import { Agent, fetch, type Response as ProviderResponse, type RequestInit } from 'undici';
+import type { CustomFetch, CustomFetchOptions } from 'openid-client';
+import { Agent, fetch as fetchThrough, type RequestInit as RequestThrough } from 'undici';
 import { CoatcheckError } from '../errors.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { ClientCertificate } from './client-key.ts';
@@ -23,7 +23,7 @@ const bodyLimitBytes = 1024 * 1024;
  */
 export function createProviderFetch(options: ProviderFetchOptions): CustomFetch {
   const { provider, timeoutMs, telemetry, certificate } = options;
-  const connections = createConnections(certificate);
+  const send = certificate === undefined ? plainFetch : fetchWith(certificate);
   const unavailable = (
     what: string,
     rest: { readonly cause?: unknown; readonly retryAfterMs?: number | undefined },
@@ -34,10 +34,9 @@ export function createProviderFetch(options: ProviderFetchOptions): CustomFetch 
       ...rest,
     });
 
-  async function exchange(url: string, request: RequestInit): Promise<Response> {
-    const response = await fetch(url, {
+  async function exchange(url: string, request: CustomFetchOptions): Promise<Response> {
+    const response = await send(url, {
       ...request,
-      dispatcher: connections(),
       redirect: 'manual',
       signal: AbortSignal.timeout(timeoutMs),
     });
@@ -47,15 +46,14 @@ export function createProviderFetch(options: ProviderFetchOptions): CustomFetch 
       throw unavailable(`answered ${response.status}`, { retryAfterMs });
     }
     const body = await readLimited(response, provider);
-    const { status, statusText } = response;
-    const headers = [...response.headers];
+    const { status, statusText, headers } = response;
     return new Response(status === 204 || status === 304 ? null : body, { status, statusText, headers });
   }
 
   return async (url, request) => {
     const end = telemetry.metrics.providerSeconds.startTimer({ provider });
     try {
-      const response = await exchange(url, request as RequestInit);
+      const response = await exchange(url, request);
       end({ outcome: response.ok ? 'ok' : 'refused' });
       return response;
     } catch (error) {
@@ -73,22 +71,27 @@ function retryAfterOf(value: string | null): number | undefined {
   return waitMs > 0 ? waitMs : undefined;
 }
 
-/** The provider's own connections. Those that were made with another certificate are closed as soon as nothing runs on them. */
-function createConnections(certificate?: () => ClientCertificate): () => Agent {
-  let shown: ClientCertificate | undefined;
-  let agent = new Agent();
-  return () => {
-    const current = certificate?.();
-    if (current?.cert !== shown?.cert || current?.key !== shown?.key) {
+type Send = (url: string, request: CustomFetchOptions) => Promise<Response>;
+
+/** The process's own: whatever an app has put beneath it, such as a proxy, is used. */
+const plainFetch: Send = (url, request) => fetch(url, request as RequestInit);
+
+/** Over connections of its own. Those that were made with another certificate are closed as soon as nothing runs on them. */
+function fetchWith(certificate: () => ClientCertificate): Send {
+  let shown = certificate();
+  let agent = new Agent({ connect: { ...shown } });
+  return async (url, request) => {
+    const current = certificate();
+    if (current.cert !== shown.cert || current.key !== shown.key) {
       void agent.close();
       shown = current;
       agent = new Agent({ connect: { ...current } });
     }
-    return agent;
+    return fetchThrough(url, { ...(request as RequestThrough), dispatcher: agent });
   };
 }
 
-async function readLimited(response: ProviderResponse, provider: string): Promise<Uint8Array<ArrayBuffer>> {
+async function readLimited(response: Response, provider: string): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {
