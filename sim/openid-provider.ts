@@ -71,6 +71,8 @@ export interface OpenidProvider {
   readonly userinfoEndpoint?: string;
   /** What an opaque access token of this provider is worth; `undefined` where it is not valid. */
   introspect(token: string): Promise<Seen | undefined>;
+  /** Takes back all tokens, as an administrator can. */
+  revokeAll(): void;
   close(): Promise<void>;
 }
 
@@ -79,7 +81,8 @@ const choicesShown = 6;
 /** Starts an OpenID provider on 127.0.0.1: discovery, code flow with PKCE S256, refresh, revocation, single sign-on. */
 export async function startOpenidProvider(options: OpenidProviderOptions): Promise<OpenidProvider> {
   const server = await startHttpServer(options.port);
-  const provider = new Provider(server.url, await configuration(options));
+  const store = new TokenStore();
+  const provider = new Provider(server.url, await configuration(options, store));
   if (options.issuerInResponses === false) leaveOutIssuer(provider);
   const protocol = provider.callback();
   const page = asListener((request, response) => answerSignIn({ provider, options, request, response }));
@@ -98,16 +101,16 @@ export async function startOpenidProvider(options: OpenidProviderOptions): Promi
       if (!found?.isValid || !found.clientId) return undefined;
       return { subject: found.accountId, audience: null, clientId: found.clientId };
     },
+    revokeAll: () => store.revokeAll(),
     close: () => server.close(),
   };
 }
 
-async function configuration(options: OpenidProviderOptions): Promise<Configuration> {
+async function configuration(options: OpenidProviderOptions, store: TokenStore): Promise<Configuration> {
   const algorithm = options.signingAlgorithm ?? 'RS256';
   const refreshTokenTtlSeconds = options.refreshTokenTtlSeconds ?? 86_400;
   const { privateKey } = await generateKeyPair(algorithm, { extractable: true });
   const key: JWK = { ...(await exportJWK(privateKey)), alg: algorithm, use: 'sig' };
-  const store = new TokenStore();
   const claimsBySubject = new Map(Object.values(options.users).map((claims) => [claims.sub, claims]));
   const refreshTokens = options.refreshTokens ?? true;
   return {
