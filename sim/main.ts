@@ -5,6 +5,6 @@
 import { type SimulatorsOptions, startSimulators } from './simulators.ts';
 
 const options = JSON.parse(process.argv[2] ?? '{"publicUrls":[]}') as SimulatorsOptions;
-const { faults: _faults, close, ...facts } = await startSimulators(options);
+const { faults: _faults, revokeAll: _revokeAll, close, ...facts } = await startSimulators(options);
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void close());
 process.stdout.write(`${JSON.stringify(facts)}\n`);

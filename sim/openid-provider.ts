@@ -90,6 +90,8 @@ export interface OpenidProvider {
   introspect(token: string): Promise<Seen | undefined>;
   /** Signs with a new key from now on; the old one is not in the key set any more. */
   rotateKeys(): Promise<void>;
+  /** Takes back all tokens, as an administrator can. */
+  revokeAll(): void;
   close(): Promise<void>;
 }
 
@@ -99,7 +101,8 @@ const choicesShown = 6;
 export async function startOpenidProvider(options: OpenidProviderOptions): Promise<OpenidProvider> {
   const server = await startHttpServer(options.port);
   const door = await startDoor(options.certificates);
-  const settings = configuration(options, door?.url);
+  const store = new TokenStore();
+  const settings = configuration(options, { store, doorUrl: door?.url });
   let provider: Provider;
   let protocol: RequestListener;
 
@@ -129,6 +132,7 @@ export async function startOpenidProvider(options: OpenidProviderOptions): Promi
       return { subject: found.accountId, audience: null, clientId: found.clientId };
     },
     rotateKeys: begin,
+    revokeAll: () => store.revokeAll(),
     close: async () => void (await Promise.all([server.close(), door?.close()])),
   };
 }
@@ -138,10 +142,14 @@ async function signingKey({ signingAlgorithm: alg = 'RS256' }: OpenidProviderOpt
   return { ...(await exportJWK(privateKey)), alg, use: 'sig' };
 }
 
-function configuration(options: OpenidProviderOptions, doorUrl: string | undefined): Configuration {
+interface Surroundings {
+  readonly store: TokenStore;
+  readonly doorUrl: string | undefined;
+}
+
+function configuration(options: OpenidProviderOptions, { store, doorUrl }: Surroundings): Configuration {
   const algorithm = options.signingAlgorithm ?? 'RS256';
   const refreshTokenTtlSeconds = options.refreshTokenTtlSeconds ?? 86_400;
-  const store = new TokenStore();
   const claimsBySubject = new Map(Object.values(options.users).map((claims) => [claims.sub, claims]));
   const refreshTokens = options.refreshTokens ?? true;
   return {

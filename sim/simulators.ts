@@ -66,6 +66,8 @@ export interface SimulatorFacts {
 export interface Simulators extends SimulatorFacts {
   /** The fault switches, for callers in this process; others use `adminUrl`. */
   readonly faults: Faults;
+  /** Takes back all tokens that a provider has issued. */
+  revokeAll(provider: 'identity' | 'notebook'): void;
   close(): Promise<void>;
 }
 
@@ -117,6 +119,7 @@ export async function startSimulators(options: SimulatorsOptions): Promise<Simul
     adminUrl: admin.url,
     people,
     faults,
+    revokeAll: (name) => (name === 'identity' ? identity : notebook).provider.revokeAll(),
     close: async () => {
       await Promise.all(running.map((server) => server.close()));
     },
@@ -159,7 +162,7 @@ async function startProvider(
     ...defaults,
     ...rules,
   });
-  const { introspect: _introspect, rotateKeys: _rotateKeys, close: _close, ...endpoints } = provider;
+  const { introspect: _i, rotateKeys: _r, revokeAll: _v, close: _c, ...endpoints } = provider;
   return { provider, facts: { ...endpoints, clientId, clientSecret } };
 }
 

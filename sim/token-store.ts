@@ -41,6 +41,11 @@ export class TokenStore {
     };
   }
 
+  /** Takes back all that was ever granted. */
+  revokeAll(): void {
+    for (const keys of [...this.#keysByGrant.values()]) for (const key of [...keys]) this.#remove(key);
+  }
+
   #get(key: string): AdapterPayload | undefined {
     const entry = this.#entries.get(key);
     return entry && entry.expiresAtMs > Date.now() ? entry.payload : undefined;

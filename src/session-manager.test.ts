@@ -200,6 +200,19 @@ test('an access token is handed out until it ends; then its provider must be ask
   }
 });
 
+test('of a session that cannot be verified just now nothing is refreshed: its token serves until it ends', async () => {
+  const loaded = await sessions.load(await signIn());
+  if (loaded.kind !== 'session') throw new TypeError('no session');
+  const token = { kind: 'token', accessToken: 'canary-access-token' };
+  expect(sessions.staleAccessToken(loaded.session, 'identity')).toEqual(token);
+  nowMs += 15 * minute;
+  // Once the store is back it can be refreshed, so nobody is sent to sign in.
+  expect(() => sessions.staleAccessToken(loaded.session, 'identity')).toThrow(
+    expect.objectContaining({ code: 'store_unavailable' }),
+  );
+  expect(sessions.staleAccessToken(loaded.session, 'notebook')).toMatchObject({ kind: 'needs-login' });
+});
+
 test('S-133 no line tells a token, a ticket or a plain session id', async () => {
   const cookie = await signIn();
   const ticket = readTicket(cookie);

@@ -205,9 +205,16 @@ const countdown = (iso) => {
   return `${minutes}:${String(seconds % 60).padStart(2, '0')}`;
 };
 
+const stateTexts = {
+  ok: 'ready',
+  refreshing: 'being refreshed',
+  'stale-until': 'ready, but refreshing fails',
+  unavailable: 'cannot be refreshed now',
+  'needs-login': 'sign in again',
+};
+
 const providerRow = ([name, provider]) => {
-  const expired = provider.state !== 'ok';
-  const text = expired ? (provider.refreshable ? 'refreshed at next use' : 'sign in again') : 'ready';
+  const isGood = provider.state === 'ok' || provider.state === 'refreshing';
   const expires = provider.accessTokenExpiresAt;
   const time =
     expires === null ? element('span') : element('time', { datetime: expires, 'data-expires': expires });
@@ -216,7 +223,11 @@ const providerRow = ([name, provider]) => {
     'tr',
     { 'data-provider': name },
     element('th', { scope: 'row' }, name, element('span', { class: 'scope' }, provider.scope)),
-    element('td', {}, element('span', { class: `state ${expired ? 'bad' : 'good'}` }, text)),
+    element(
+      'td',
+      {},
+      element('span', { class: `state ${isGood ? 'good' : 'bad'}` }, stateTexts[provider.state]),
+    ),
     element('td', {}, time),
     element('td', {}, provider.refreshable ? 'yes' : 'no'),
   );

@@ -3,12 +3,12 @@ import { userIndex } from '../../src/session/session.ts';
 import { Person } from '../person.ts';
 import { startWorld, type World } from '../world.ts';
 
-/** A world whose notebook tokens live a minute, and a replica whose clock is two minutes ahead. */
+/** A world whose notebook tokens live a minute and cannot be refreshed, and a replica whose clock is two minutes ahead. */
 let world: World;
 let later: string;
 
 beforeAll(async () => {
-  world = await startWorld({ simulators: { notebook: { accessTokenTtlSeconds: 60 } } });
+  world = await startWorld({ simulators: { notebook: { accessTokenTtlSeconds: 60, refreshTokens: false } } });
   later = (await world.startReplica({ now: () => Date.now() + 120_000 })).address;
 });
 afterAll(() => world.close());
