@@ -259,7 +259,7 @@ function createMetrics(registry: Registry): Metrics {
     storeUp: new Gauge({
       registers,
       name: 'coatcheck_store_up',
-      help: '1 while the store connection is up.',
+      help: '1 while the store answers.',
     }),
     sessionLoads: new Counter({
       registers,
