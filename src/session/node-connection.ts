@@ -164,7 +164,7 @@ export class NodeConnection implements RedisConnection {
     }
     link.handshake?.settle();
     if (link !== this.#link) return;
-    this.#breaker.greeted();
+    this.#breaker.showedLife();
     this.#setConnected(true);
     this.#ping ??= setInterval(() => this.#check(), pingIntervalMs).unref();
   }
@@ -193,13 +193,16 @@ export class NodeConnection implements RedisConnection {
     return this.#canTrack && link === this.#link;
   }
 
-  /** The watch on its replies gives it up. That this is answered says nothing of commands, so the breaker does not hear of it. */
+  /** The watch on its replies gives it up. */
   #check(): void {
     const link = this.#link;
     if (link === undefined || !this.#connected) return;
     const stall = this.#stalls.add(() => this.#discard(link));
-    const settle = (): void => stall.settle();
-    link.client.sendCommand(['PING']).then(settle, settle);
+    const alive = (): void => {
+      stall.settle();
+      this.#breaker.showedLife();
+    };
+    link.client.sendCommand(['PING']).then(alive, () => stall.settle());
   }
 
   #onError(link: Link, error: unknown): void {
