@@ -17,6 +17,14 @@ import type { SessionStore } from './session/store.ts';
 import { SessionManager } from './session-manager.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
 
+/** Whether the session store answers. */
+export interface StoreState {
+  /** Of a cluster: every primary. */
+  readonly connected: boolean;
+  /** When that was last otherwise, Unix time in ms. */
+  readonly sinceMs: number;
+}
+
 /** All parts of one Coatcheck, put together. The gateway serves it; a Node app can use it directly. */
 export interface Coatcheck {
   readonly config: Config;
@@ -27,8 +35,8 @@ export interface Coatcheck {
   /** Logins: begin, resume. */
   readonly login: Login;
   readonly telemetry: Telemetry;
-  /** Whether the session store is connected now. */
-  readonly storeConnected: () => boolean;
+  /** Whether the session store answers, and since when. */
+  readonly storeState: () => StoreState;
   /** Unix time in ms. */
   readonly now: () => number;
   /**
@@ -62,7 +70,7 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     ...(config.keys[0] === undefined ? {} : { referenceKey: config.keys[0].secret }),
     ...(logDestination === undefined ? {} : { destination: logDestination }),
   });
-  const { store, connected, start } = openStore(config, options, telemetry);
+  const { store, state, start } = openStore(config, options, telemetry);
   const keyring = keyringOf(config);
   const { mode, ...size } = config.store.nearCache;
   const providers = config.login.map((name) => providerOf(config, name, { telemetry, now }));
@@ -83,7 +91,7 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     config,
     telemetry,
     now,
-    storeConnected: connected,
+    storeState: state,
     sessions,
     people: sessions.people,
     login: new Login({
@@ -147,7 +155,7 @@ function providerOf(
 
 interface OpenedStore {
   readonly store: SessionStore;
-  readonly connected: () => boolean;
+  readonly state: () => StoreState;
   /** Connects; to be called when everybody who listens does so. */
   readonly start: () => Promise<void>;
 }
@@ -162,19 +170,18 @@ function openStore(config: Config, options: CoatcheckOptions, telemetry: Telemet
     options.store ?? (config.store.url.startsWith('memory:') ? createMemoryStore({ now }) : undefined);
   if (own !== undefined) {
     telemetry.metrics.storeUp.set(1);
-    return { store: observed(own), connected: () => true, start: async () => undefined };
+    const always = { connected: true, sinceMs: now() };
+    return { store: observed(own), state: () => always, start: async () => undefined };
   }
   const { deadlineMs, acknowledgedBy, keyPrefix } = config.store;
   const settings = {
     ...config.store,
     onRenewalFault: (error: unknown) => telemetry.log('store.unauthenticated', { error }),
   };
+  const watch = watchState(telemetry, now);
   const connection = createRedisConnection({
     ...settings,
-    onStateChange(connected) {
-      telemetry.metrics.storeUp.set(connected ? 1 : 0);
-      telemetry.log(connected ? 'store.available' : 'store.unavailable');
-    },
+    onStateChange: watch.tell,
     onTracking(tracking) {
       if (!tracking && config.store.nearCache.mode === 'tracked') telemetry.log('store.untracked');
     },
@@ -191,7 +198,33 @@ function openStore(config: Config, options: CoatcheckOptions, telemetry: Telemet
   const store = createRedisStore({ connection, ...(durable && { durable }), keyPrefix, now });
   return {
     store: observed(store),
-    connected: () => connection.connected,
-    start: async () => void (await Promise.all([connection.start(), durable?.start()])),
+    state: watch.state,
+    async start() {
+      await Promise.all([connection.start(), durable?.start()]);
+      if (!connection.connected) watch.tell(false);
+    },
+  };
+}
+
+interface StateWatch {
+  readonly state: () => StoreState;
+  readonly tell: (connected: boolean) => void;
+}
+
+/** One log line for each change of the store's state, the first included. */
+function watchState(telemetry: Telemetry, now: () => number): StateWatch {
+  let state: StoreState = { connected: false, sinceMs: now() };
+  let told = false;
+  return {
+    state: () => state,
+    tell(connected) {
+      if (told && connected === state.connected) return;
+      const sinceMs = now();
+      telemetry.metrics.storeUp.set(connected ? 1 : 0);
+      const ended = told && connected ? { durationMs: sinceMs - state.sinceMs } : {};
+      telemetry.log(connected ? 'store.available' : 'store.unavailable', ended);
+      state = { connected, sinceMs };
+      told = true;
+    },
   };
 }

@@ -42,7 +42,7 @@ export function createMetrics(registry: Registry): Metrics {
     storeUp: new Gauge({
       registers,
       name: 'coatcheck_store_up',
-      help: '1 while the store connection is up.',
+      help: '1 while the store answers.',
     }),
     sessionLoads: counter('session_loads', 'Session look-ups by outcome.', 'outcome'),
     outageDecisions: counter(

@@ -96,7 +96,7 @@ export const store: z.ZodType<Config['store']> = z
       sentinel,
     ).exactOptional(),
     acknowledgedBy: about(
-      'How many replicas must have a new, changed or ended session (`WAIT`) before anybody is told; where they do not within half of `deadline`, that is an outage. Default: 1 where there are replicas, 0 where there are none, or where the store has no `WAIT`.',
+      'How many replicas must have a new, changed or ended session (`WAIT`) before anybody is told; where they do not within half of `deadline`, that is an outage. Default: all that there are or were ten seconds ago; none where the store has no `WAIT`.',
       integer(0, 9),
     ).exactOptional(),
     deadline: about('The longest wait for one store operation.', duration(10, 10 * second)).prefault('250ms'),

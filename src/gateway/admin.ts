@@ -19,8 +19,14 @@ export function createAdmin({ coatcheck, ready }: AdminOptions): FastifyInstance
   // This replica takes requests. A store that is away is told but does not count: another replica has the same store.
   admin.get('/readyz', async (_request, reply) => {
     const isReady = ready();
-    const store = coatcheck.storeConnected() ? 'connected' : 'disconnected';
-    return reply.code(isReady ? 200 : 503).send({ ready: isReady, store });
+    const { connected, sinceMs } = coatcheck.storeState();
+    return reply.code(isReady ? 200 : 503).send({
+      ready: isReady,
+      store: connected ? 'connected' : 'disconnected',
+      storeSince: new Date(sinceMs).toISOString(),
+      // What holds meanwhile.
+      ...(connected ? {} : { outage: coatcheck.config.outage }),
+    });
   });
 
   // Prometheus text format.

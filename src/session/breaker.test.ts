@@ -29,12 +29,12 @@ test('one slow command among others that are answered does not', () => {
   expect(states).toEqual([]);
 });
 
-test('while it is open all are refused, save one on each new connection, whose answer lets all in', () => {
+test('while it is open all are refused, save one after each greeting, whose answer lets all in', () => {
   const { breaker, states } = newOpen();
   expect([breaker.admit(), breaker.admit()]).toEqual([undefined, undefined]);
-  breaker.greeted();
+  breaker.showedLife();
   expect([breaker.admit(), breaker.admit()]).toEqual([0, undefined]);
-  breaker.greeted();
+  breaker.showedLife();
   expect([breaker.admit(), breaker.admit()]).toEqual([0, undefined]);
   breaker.replied();
   expect([breaker.admit(), breaker.admit()]).toEqual([1, 1]);
@@ -49,13 +49,13 @@ test('an answer that comes late closes it too', () => {
 
 test('a greeting is enough where nobody asks, and not where somebody does', () => {
   const quiet = newOpen();
-  quiet.breaker.greeted();
+  quiet.breaker.showedLife();
   expect(quiet.states).toEqual([true, false]);
   const busy = newOpen();
   busy.breaker.admit();
-  busy.breaker.greeted();
+  busy.breaker.showedLife();
   expect(busy.states).toEqual([true]);
-  busy.breaker.greeted();
+  busy.breaker.showedLife();
   expect(busy.states).toEqual([true, false]);
 });
 

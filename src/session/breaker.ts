@@ -1,7 +1,7 @@
 /**
  * Whether a node that is connected also answers. Where a deadline has passed without a reply to anyone, commands are refused at once
  * until one of those in flight is answered after all, or the connection is given up. It stays open over reconnects, for an
- * endpoint may greet and then say nothing, over and over: on each new connection one command finds out.
+ * endpoint may greet and then say nothing, over and over: after each greeting one command finds out.
  */
 export class Breaker {
   readonly #onChange: () => void;
@@ -45,8 +45,8 @@ export class Breaker {
     this.#set(true);
   }
 
-  /** A new connection has been greeted. That is enough where nobody asks; else the next to ask finds out. */
-  greeted(): void {
+  /** A new connection was greeted, or a ping answered. That is enough where nobody asks; else the next to ask finds out. */
+  showedLife(): void {
     if (!this.#wanted) this.#set(false);
     this.#wanted = false;
     this.#mayProbe = true;

@@ -128,6 +128,32 @@ describe('a write of a session', () => {
     await next.stop();
   });
 
+  test('needs all replicas that there were: one that has left may be the primary by now, and the others follow it soon', async () => {
+    let nowMs = 0;
+    const server = await serve();
+    const leaving = await follow(server);
+    await follow(server);
+    await until('both acknowledge', async () => {
+      const told = String(await ask(server, 'INFO', 'replication'));
+      return (told.match(/state=online,offset=[1-9]/g) ?? []).length === 2;
+    });
+    const { store } = await open(server.url, { now: () => nowMs });
+    const write = (): Promise<boolean> => store.create(newSessionId(), record());
+    expect(await write()).toBe(true);
+    await ask(leaving, 'REPLICAOF', 'NO', 'ONE');
+    await until('the primary has noticed', async () =>
+      String(await ask(server, 'INFO', 'replication')).includes('connected_slaves:1'),
+    );
+    for (nowMs of [1, 5000, 9999]) {
+      await expect(write()).rejects.toMatchObject({
+        ...unavailable,
+        message: expect.stringContaining('1 of 2 replicas'),
+      });
+    }
+    nowMs = 10_000;
+    expect(await write()).toBe(true);
+  });
+
   test('is told to the listener before it is answered', async () => {
     const server = await serve();
     const { store, changes } = await open(server.url);

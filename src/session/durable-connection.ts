@@ -5,7 +5,7 @@ import { type Redis, type RedisConnection, replyCode } from './redis.ts';
 export interface DurableConnectionOptions {
   /** A connection for nothing else: everything sent behind a `WAIT` waits with it. */
   readonly connection: RedisConnection;
-  /** How many replicas must have each write. Default: one, where there is one or was one a moment ago; else none. */
+  /** How many replicas must have each write. Default: all that there are or were a moment ago. */
   readonly acknowledgedBy?: number;
   /** Longest wait for them, in ms; less than the deadline of the connection. */
   readonly timeoutMs: number;
@@ -18,15 +18,18 @@ export interface DurableConnectionOptions {
 /** Replicas are counted again after this long without sign of one. */
 const countIntervalMs = 5000;
 /**
- * A primary that has lost its replicas may be one that has been replaced and does not know yet, so for this long its
- * replicas stay needed. A replica that has been silent for so long is none any more (the server's own measure too).
+ * A primary that has lost a replica may be one that has been replaced by it and does not know yet, so for this long all its replicas
+ * stay needed: those that are left follow the new one soon, and forget what only they were given. A replica that has been
+ * silent for so long is none any more (the server's own measure too).
  */
 const graceMs = 10_000;
 
 /** What one connection has told of the replicas behind it. Times are in ms. */
 interface Replicas {
   countedAtMs: number;
-  seenAtMs: number;
+  /** The most there were of late. */
+  most: number;
+  mostAtMs: number;
   refused: boolean;
 }
 
@@ -77,18 +80,25 @@ export class DurableConnection {
       const detail = `Redis: ${had} of ${needed} replicas had a write within ${timeoutMs} ms`;
       throw new CoatcheckError('store_unavailable', { detail });
     }
-    const nowMs = this.#now();
-    Object.assign(this.#behind(redis), { countedAtMs: nowMs, seenAtMs: nowMs });
+    this.#count(redis, Number(had));
   }
 
   async #neededBehind(redis: Redis): Promise<number> {
     const replicas = this.#behind(redis);
     if (this.#now() - replicas.countedAtMs >= countIntervalMs) {
       const told = await this.#ask(redis, ['INFO', 'replication']);
-      replicas.countedAtMs = this.#now();
-      if (countReplicas(String(told)) > 0) replicas.seenAtMs = replicas.countedAtMs;
+      this.#count(redis, countReplicas(String(told)));
     }
-    return !replicas.refused && this.#now() - replicas.seenAtMs < graceMs ? 1 : 0;
+    return replicas.refused ? 0 : replicas.most;
+  }
+
+  #count(redis: Redis, count: number): void {
+    const replicas = this.#behind(redis);
+    const nowMs = this.#now();
+    replicas.countedAtMs = nowMs;
+    if (count < replicas.most && nowMs - replicas.mostAtMs < graceMs) return;
+    replicas.most = count;
+    replicas.mostAtMs = nowMs;
   }
 
   /** The reply; undefined where the server refuses and nobody has insisted. */
@@ -108,7 +118,7 @@ export class DurableConnection {
     const known = this.#replicas.get(redis);
     if (known !== undefined) return known;
     const never = Number.NEGATIVE_INFINITY;
-    const replicas = { countedAtMs: never, seenAtMs: never, refused: false };
+    const replicas = { countedAtMs: never, most: 0, mostAtMs: never, refused: false };
     this.#replicas.set(redis, replicas);
     return replicas;
   }

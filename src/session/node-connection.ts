@@ -174,7 +174,7 @@ export class NodeConnection implements RedisConnection {
     if (link !== this.#link) return;
     const { renewal } = this.#options;
     link.stopRenewal = renewal && startRenewal(renewal, { shown: target, redis: link });
-    this.#breaker.greeted();
+    this.#breaker.showedLife();
     this.#setConnected(true);
     this.#ping ??= setInterval(() => void this.#check(), pingIntervalMs).unref();
   }
@@ -204,7 +204,9 @@ export class NodeConnection implements RedisConnection {
   /** Who no longer answers no longer tells of changes either, and who was demoted in peace says so only when asked. */
   async #check(): Promise<void> {
     const link = this.#live();
-    if (link !== undefined && !(await this.#isWanted(link))) this.#discard(link);
+    if (link === undefined) return;
+    if (await this.#isWanted(link)) this.#breaker.showedLife();
+    else this.#discard(link);
   }
 
   #onError(link: Link, error: unknown): void {

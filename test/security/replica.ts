@@ -44,7 +44,7 @@ export async function openReplica(options: SideReplicaOptions): Promise<SideRepl
   );
   const coatcheck = await createCoatcheck(config, { now });
   onTestFinished(() => coatcheck.close());
-  await expect.poll(coatcheck.storeConnected, { timeout: 10_000 }).toBe(true);
+  await expect.poll(() => coatcheck.storeState().connected, { timeout: 10_000 }).toBe(true);
   const { sessions } = coatcheck;
   return {
     async signIn(subject, previousTicket) {

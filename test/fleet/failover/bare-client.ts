@@ -51,14 +51,15 @@ export async function missingAt(address: BareAddress, sessionIds: readonly strin
   return sessionIds.filter((_, at) => there[at] !== 1);
 }
 
-/** Writes and reads one key; throws unless it is there. With `acknowledged` a replica must have it. */
+/** Writes and reads one key; throws unless it is there. So many replicas must have it. */
 export async function probeBarely(
   address: BareAddress,
-  { key, acknowledged = false }: { readonly key: string; readonly acknowledged?: boolean },
+  { key, replicas = 0 }: { readonly key: string; readonly replicas?: number },
 ): Promise<void> {
-  const wait = acknowledged ? [['WAIT', '1', '100']] : [];
+  const wait = replicas > 0 ? [['WAIT', String(replicas), '100']] : [];
   const value = String(performance.now());
   const [, read, had] = await askBarely(address, ['SET', key, value, 'PX', '60000'], ['GET', key], ...wait);
   if (read !== value) throw new Error(`port ${address.port} does not keep what is written`);
-  if (acknowledged && !(Number(had) >= 1)) throw new Error(`no replica of port ${address.port} has it`);
+  if (replicas > 0 && !(Number(had) >= replicas))
+    throw new Error(`${had} of ${replicas} replicas of port ${address.port} have it`);
 }

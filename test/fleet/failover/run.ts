@@ -8,7 +8,7 @@ import { clusterScenarios } from './cluster-plays.ts';
 import { drill } from './drill.ts';
 import type { Scenario } from './play.ts';
 import { environment, type Report, reportText, type ScenarioReport } from './report.ts';
-import type { RunResult } from './run-result.ts';
+import { judgeAll, type RunResult } from './run-result.ts';
 import { sentinelScenarios } from './sentinel-plays.ts';
 import { singleScenarios } from './single-plays.ts';
 
@@ -39,11 +39,16 @@ for (const scenario of scenarios.filter(({ name }) => wanted.includes(name))) {
       for (const line of result.broken) console.log(`     BROKEN ${line}`);
     },
   });
+  for (const line of judgeAll(runs)) {
+    broken += 1;
+    console.log(`  BROKEN ${line}`);
+  }
   if (flags.write) keep({ name: scenario.name, ...environment(), runs });
 }
 process.exitCode = broken === 0 ? 0 : 1;
 
 function describeRun({
+  late,
   awayMs,
   answers,
   p999Ms,
@@ -56,7 +61,7 @@ function describeRun({
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
   return [
     `away ${seconds(awayMs)}, back after ${seconds(backMs)}`,
-    `${answers} answers, p99.9 ${Math.round(p999Ms)} ms, max ${Math.round(maxMs)} ms`,
+    `${answers} answers, p99.9 ${Math.round(p999Ms)} ms, max ${Math.round(maxMs)} ms, ${late} late`,
     `${lost} of ${acknowledged} sessions lost`,
     JSON.stringify(policies).replaceAll('"', ''),
   ].join('; ');
