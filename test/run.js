@@ -10,6 +10,8 @@ import { install, requireNode, root } from '../demo/prepare.js';
 const programs = [
   { names: ['redis-server'], package: 'redis-server' },
   { names: ['openssl'], package: 'openssl' },
+  { names: ['spin'], package: 'spin' },
+  { names: ['cc', 'gcc'], package: 'gcc' },
   { names: ['chromium', 'chromium-browser', 'google-chrome'], variable: 'CHROMIUM', package: 'chromium' },
 ];
 
@@ -119,6 +121,7 @@ requireNode();
 install();
 installPrograms();
 check();
+count('model of the protocol', run('npm', ['run', '--silent', 'model', '--', '--quick']));
 const directory = mkdtempSync(join(tmpdir(), 'coatcheck-test-'));
 for (const project of ['quick', 'long']) testProject(project, directory);
 rmSync(directory, { recursive: true, force: true });

@@ -64,7 +64,9 @@ describe('the documented configuration', () => {
   });
 
   test('has the types that the code declares, and no other', () => {
-    const source = readFileSync(new URL('../config.ts', import.meta.url), 'utf8');
+    const source = ['store-config.ts', '../config.ts']
+      .map((file) => readFileSync(new URL(file, import.meta.url), 'utf8'))
+      .join('');
     const declared = source.split('/** Environment variables. */')[0]?.matchAll(/^ {2}(\w+)\??: /gm) ?? [];
     const suffix = { ms: 'Ms', bytes: 'Bytes' };
     const known = describeConfig().map(

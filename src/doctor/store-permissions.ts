@@ -6,7 +6,7 @@ import { ask } from './store-reply.ts';
 
 /** What a user of the store needs: the store's commands and its scripts', and what lets the doctor see. No more. */
 const rules: readonly string[] = [
-  '-@all +ping +echo +get +set +getdel +del +getrange +setrange +pexpire +pexpireat',
+  '-@all +ping +echo +get +set +getdel +del +getrange +setrange +pexpire +pexpireat +pttl',
   '+zadd +zrange +zrem +zremrangebyscore +zscore +eval +evalsha +client|tracking',
   '+info +time +wait +acl|whoami +acl|dryrun',
 ];
