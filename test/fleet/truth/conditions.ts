@@ -18,6 +18,8 @@ const mixedForMs = 1000;
 
 /** A stall costs its own time, and what has piled up meanwhile must be worked off: as long again, at most. */
 const workOff = 2;
+/** More than that no stall excuses: else, on a busy machine, a replica that never hears of anything would pass. */
+const mostExcusedMs = 900;
 
 /** Something that happened to a session at some time in between. */
 export interface Change {
@@ -109,21 +111,27 @@ export class Conditions {
       if (one.kind === 'deaf' && !changes.some((each) => this.#toldWithin(each, one))) continue;
       if (weather === 'fair' || this.#bounds[one.kind] > this.#bounds[weather]) weather = one.kind;
     }
-    const stalledMs = this.#stalledWithin({ replica, startMs: change.knownMs, endMs: askedMs });
-    return { weather, ms: this.#bounds[weather] + workOff * stalledMs };
+    const stalledMs = this.#excusedWithin({ replica, startMs: change.knownMs, endMs: askedMs });
+    return { weather, ms: this.#bounds[weather] + stalledMs };
   }
 
   /** Whether the server may have told of a change while it could not be heard. */
   #toldWithin({ begunMs, knownMs }: Change, { startMs, endMs }: Disturbance): boolean {
     const span = { replica: nobody, startMs: knownMs, endMs: startMs };
-    return begunMs <= endMs && startMs <= knownMs + this.#bounds.fair + workOff * this.#stalledWithin(span);
+    return begunMs <= endMs && startMs <= knownMs + this.#bounds.fair + this.#excusedWithin(span);
   }
 
-  #stalledWithin({ replica, startMs, endMs }: Span): number {
+  /** What stalls within a time excuse, in ms. */
+  #excusedWithin({ replica, startMs, endMs }: Span): number {
     const stalls = [...(this.#stalls.get(replica) ?? []), ...(this.#stalls.get('everyone') ?? [])];
-    return stalls.reduce(
-      (sum, stall) => sum + Math.max(0, Math.min(endMs, stall.endMs) - Math.max(startMs, stall.startMs)),
-      0,
-    );
+    let stalledMs = 0;
+    let countedMs = startMs;
+    // Where several stalled at once, that time counts once.
+    for (const stall of stalls.sort((one, other) => one.startMs - other.startMs)) {
+      const untilMs = Math.min(stall.endMs, endMs);
+      stalledMs += Math.max(0, untilMs - Math.max(stall.startMs, countedMs));
+      countedMs = Math.max(countedMs, untilMs);
+    }
+    return Math.min(workOff * stalledMs, mostExcusedMs);
   }
 }

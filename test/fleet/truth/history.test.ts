@@ -106,6 +106,15 @@ describe('a true history has no lies', () => {
     expect(lies([created, destroy(10), load(2200, sighting(1))], silent)).toHaveLength(1);
   });
 
+  test('a stalled machine is excused, but not for ever', () => {
+    const busy = new Conditions(stalenessBounds(maximumAgeMs), []);
+    busy.addStalls('everyone', [{ startMs: 0, endMs: 9000 }]);
+    busy.addStalls(1, [{ startMs: 0, endMs: 9000 }]);
+    const liesAt = (atMs: number): number =>
+      judge({ session: 7, events: [created, destroy(10), load(atMs, sighting(1))] }, busy).lies.length;
+    expect([liesAt(800), liesAt(1020)]).toEqual([0, 1]);
+  });
+
   test('an answer among mixed-up replies proves nothing, but still shows nobody else’s session', () => {
     const mixed = weather('mix', 0, 50);
     expect(lies([created, destroy(10), read(20, sighting(1)), read(2000, none)], mixed)).toEqual([]);
