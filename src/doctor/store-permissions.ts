@@ -6,7 +6,7 @@ import { ask } from './store-reply.ts';
 
 /** What a user of the store needs: the store's commands and its scripts', and what lets the doctor see. No more. */
 const rules: readonly string[] = [
-  '-@all +ping +echo +get +set +getdel +del +getrange +setrange +pexpire +pexpireat',
+  '-@all +ping +echo +get +set +getdel +del +getrange +setrange +pexpire +pexpireat +pttl',
   '+zadd +zrange +zrem +zremrangebyscore +eval +evalsha +client|tracking',
   '+info +time +wait +acl|whoami +acl|dryrun',
 ];
@@ -116,6 +116,7 @@ function operations({ store, connection, now }: ExaminedStore): Record<string, (
     putOnce: () => store.putOnce(id, Buffer.alloc(1), probeMs),
     takeOnce: () => store.takeOnce(id),
     lock: () => store.lock(id, id, probeMs),
+    lockHeld: () => store.lock(id, 'another', probeMs),
     renewLock: () => store.renewLock(id, id, probeMs),
     unlock: () => store.unlock(id, id),
     indexAdd: () => store.indexAdd(id, { member: id, expiresAtMs: record.absoluteDeadlineMs }),
