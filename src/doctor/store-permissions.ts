@@ -116,6 +116,7 @@ function operations({ store, connection, now }: ExaminedStore): Record<string, (
     putOnce: () => store.putOnce(id, Buffer.alloc(1), probeMs),
     takeOnce: () => store.takeOnce(id),
     lock: () => store.lock(id, id, probeMs),
+    lockHeld: () => store.lock(id, 'another', probeMs),
     renewLock: () => store.renewLock(id, id, probeMs),
     unlock: () => store.unlock(id, id),
     indexAdd: () => store.indexAdd(id, { member: id, expiresAtMs: record.absoluteDeadlineMs }),

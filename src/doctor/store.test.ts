@@ -171,6 +171,7 @@ describe('users', () => {
     ['eval', ['eval (NOPERM)']],
     ['setrange', ['extend (ERR)']],
     ['pexpire', ['renewLock (ERR)']],
+    ['pttl', ['lockHeld (ERR)']],
     ['zrange', ['indexList (ERR)']],
     ['del', ['destroy (NOPERM)']],
   ])('without %s it is too narrow, and what fails is named', async (command, failing) => {
