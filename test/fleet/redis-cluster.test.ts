@@ -190,6 +190,26 @@ describe('on a cluster', () => {
     await victim.kill('SIGCONT');
     await cluster.untilWhole();
   });
+
+  test('S-070 while one primary is silent only its sessions are refused, and those at once', async () => {
+    const { store } = await open();
+    const ids = Array.from({ length: 60 }, newSessionId);
+    await Promise.all(ids.map((id) => store.create(id, record())));
+    const owners = await Promise.all(ids.map((id) => cluster.ownerOf(slotOf(keyOf(id)))));
+    const [victim] = owners;
+    if (victim === undefined) throw new Error('nobody owns anything');
+    const isSilent = (_: string, at: number): boolean => owners[at] === victim;
+    const [silent, others] = [ids.filter(isSilent), ids.filter((id, at) => !isSilent(id, at))];
+    await victim.kill('SIGSTOP');
+    const outcomes = await Promise.all(silent.map((id) => store.read(id).catch(faultOnly)));
+    expect(outcomes.every((outcome) => outcome === false)).toBe(true);
+    const startMs = performance.now();
+    for (const id of silent) expect(await store.read(id).catch(faultOnly)).toBe(false);
+    expect(performance.now() - startMs).toBeLessThan(250);
+    for (const id of others) expect(await store.read(id)).toMatchObject({ kind: 'found' });
+    await victim.kill('SIGCONT');
+    await cluster.untilWhole();
+  });
 });
 
 describe('a gateway on a cluster', () => {

@@ -197,7 +197,7 @@ export const singleScenarios: readonly Scenario[] = [
   {
     name: 'certificate-swap',
     topology: 'single',
-    what: 'A certificate of a new authority, and all connections killed: first in the right order, then with `caFile` 2 s late',
+    what: 'A certificate of a new authority, and all connections killed: first in the right order, then with `caFile` 1.5 s late',
     start: startCertificates,
   },
   {
