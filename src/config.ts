@@ -16,12 +16,7 @@ import type { OutagePolicy } from './policy.ts';
 
 export { type ConfigRow, describeConfig, jsonSchema, printable } from './config/description.ts';
 export { type ConfigProblem, problemLine } from './config/problem.ts';
-export type {
-  ElasticacheIamConfig,
-  NearCacheConfig,
-  SentinelConfig,
-  StoreConfig,
-} from './config/store-config.ts';
+export type { StoreConfig } from './config/store-config.ts';
 
 /** All of the configuration, normalised. */
 export interface Config {
