@@ -14,12 +14,20 @@ export function tokensAfter(
   { nowMs, isRejected }: { readonly nowMs: number; readonly isRejected: boolean },
 ): TokenSet {
   if (answer.kind === 'refreshed') return answer.tokens;
-  const { refreshToken, refreshTokenExpiresAtMs, refreshFailures = 0, refreshNotBeforeMs, ...rest } = before;
   if (answer.kind === 'refused') {
+    const {
+      refreshToken,
+      refreshTokenExpiresAtMs,
+      refreshTokenReusable,
+      refreshFailures,
+      refreshNotBeforeMs,
+      ...rest
+    } = before;
     // An access token that an upstream refuses as well is dead.
     const endsAtMs = isRejected ? Math.min(nowMs, rest.accessTokenExpiresAtMs) : rest.accessTokenExpiresAtMs;
     return { ...rest, accessTokenExpiresAtMs: endsAtMs };
   }
+  const { refreshFailures = 0 } = before;
   const waitMs = answer.isOurs
     ? configurationBackOffMs
     : (toldBackOffMs(answer.error.retryAfterMs) ?? backOffMs(refreshFailures));
