@@ -248,7 +248,6 @@ describe('in every order of their commands', () => {
       if (outcome !== 'login_expired') fleet.ended.add(idOf(String(outcome)));
       expect(await fleet.living(), fleet.interleaving.trace.join('\n')).toBe(0);
     });
-    console.log('ORDERS', count);
     expect(count).toBeGreaterThan(100);
   }, 240_000);
 

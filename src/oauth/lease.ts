@@ -10,6 +10,8 @@ export interface Lease {
   readonly unfinished: number;
   /** Just before what cannot be repeated at will; remembered for so long beyond the holding. False where the lock was lost. One command. */
   begin(forMs: number): Promise<boolean>;
+  /** Whether nobody else has taken it. One command. */
+  isHeld(): Promise<boolean>;
   /** The work has come to an end. One command. */
   release(outcome: LockOutcome): Promise<void>;
 }
@@ -48,6 +50,7 @@ export async function takeLease(store: SessionStore, name: string): Promise<Leas
     lease: {
       unfinished: result.unfinished,
       begin: (begunForMs) => store.renewLock(name, owner, { ttlMs, begunForMs }),
+      isHeld: () => store.renewLock(name, owner, { ttlMs }),
       release(outcome) {
         clearInterval(renewing);
         return release(outcome);

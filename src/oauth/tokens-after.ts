@@ -15,14 +15,7 @@ export function tokensAfter(
 ): TokenSet {
   if (answer.kind === 'refreshed') return answer.tokens;
   if (answer.kind === 'refused') {
-    const {
-      refreshToken,
-      refreshTokenExpiresAtMs,
-      refreshTokenReusable,
-      refreshFailures,
-      refreshNotBeforeMs,
-      ...rest
-    } = before;
+    const rest = withoutRefreshToken(before);
     // An access token that an upstream refuses as well is dead.
     const endsAtMs = isRejected ? Math.min(nowMs, rest.accessTokenExpiresAtMs) : rest.accessTokenExpiresAtMs;
     return { ...rest, accessTokenExpiresAtMs: endsAtMs };
@@ -43,4 +36,17 @@ function toldBackOffMs(retryAfterMs: number | undefined): number | undefined {
 /** Full jitter, from 1 s to a bound that doubles with each failure up to 60 s. */
 function backOffMs(failures: number): number {
   return 1000 + Math.random() * (Math.min(2000 * 2 ** failures, longestBackOffMs) - 1000);
+}
+
+/** The same tokens, to be used until the access token ends. */
+export function withoutRefreshToken(tokens: TokenSet): TokenSet {
+  const {
+    refreshToken,
+    refreshTokenExpiresAtMs,
+    refreshTokenReusable,
+    refreshFailures,
+    refreshNotBeforeMs,
+    ...rest
+  } = tokens;
+  return rest;
 }

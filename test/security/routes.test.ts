@@ -34,7 +34,7 @@ test("S-109 an upstream whose provider's token has expired gets no call, and nev
   const notebook = await ask('/api/eln/entities');
   expect([notebook.status, notebook.json()]).toMatchObject([
     401,
-    { code: 'token_unavailable', provider: 'notebook', login: '/auth/login' },
+    { code: 'token_unavailable', provider: 'notebook', login: '/auth/login?provider=notebook' },
   ]);
   expect(facadeCalls()).toBe(before);
   const systems = await ask('/api/systems/employees/me');
