@@ -63,6 +63,6 @@ export const mutants = [
   inPeople('CLOSE_REMOVES_MEMBERS', 'CRASHES=1', 'close removes members before their sessions are gone'),
   inRotation('CLOSED_ONCE', 'LOGOUTS=0', '"end all" closes once'),
   inRotation('OLD_NEED_NOT_EXIST', 'ENDS=0', 'the old record need not have been there'),
-  inRotation('NO_LOCK_FENCE', 'PAUSES=1 ENDS=0 LOGOUTS=0', 'the old record goes though the lock was lost'),
+  inRotation('NO_LOCK_FENCE', 'PAUSES=1 ENDS=0 LOGOUTS=0', 'a session moves though the lock was lost'),
   inRotation('DOUBT_IS_COPIED', 'CRASHES=1 ENDS=0 LOGOUTS=0', 'a token in doubt moves along'),
 ];

@@ -102,15 +102,17 @@ crashed:
 }
 
 #define ME 9
-#ifdef NO_LOCK_FENCE
-#define fence true
-#else
-#define fence (token == 0 || owner[token] == ME)
-#endif
+#define held_ (token == 0 || owner[token] == ME)
 #ifdef OLD_NEED_NOT_EXIST
 #define existed true
 #else
 #define existed (reply == destroyed)
+#endif
+
+#ifdef DOUBT_IS_COPIED
+#define moved token
+#else
+#define moved (doubt -> 0 : token)
 #endif
 
 /* The re-authorization's callback. */
@@ -134,12 +136,7 @@ proctype Rotation() {
     if
     :: reply == lost -> goto release
     :: reply == held -> goto crashed                         /* wait and try again; here: 503 */
-#ifndef DOUBT_IS_COPIED
-    :: reply == taken && doubt -> goto release               /* refresh first: that settles it */
-    :: reply == taken && !doubt
-#else
     :: reply == taken
-#endif
     fi
   fi;
   if                                                         /* store.read, under the lock */
@@ -153,13 +150,13 @@ proctype Rotation() {
 #ifndef NO_EPOCH_CHECK
   if :: seen != known -> goto release :: else fi;
 #endif
-  delivered(newPresent = true; newToken = token, done);      /* store.create */
+  delivered(newPresent = true; newToken = moved, done);      /* store.create; without a token in doubt */
   mayCrash;
   if :: reply == lost -> goto undo :: else fi;
-  if                                                         /* destroy of the old one, if the locks are still ours */
-  :: d_step { oldPresent && fence -> oldPresent = false; reply = destroyed }
-  :: d_step { !(oldPresent && fence) -> reply = gone }
-  :: d_step { losses > 0 -> losses--; if :: oldPresent && fence -> oldPresent = false :: else fi; reply = lost }
+  if                                                         /* destroy of the old one */
+  :: d_step { oldPresent -> oldPresent = false; reply = destroyed }
+  :: d_step { !oldPresent -> reply = gone }
+  :: d_step { losses > 0 -> losses--; oldPresent = false; reply = lost }
   :: d_step { losses > 0 -> losses--; reply = lost }
   fi;
   mayCrash;
@@ -167,6 +164,18 @@ proctype Rotation() {
   :: existed
   :: else -> goto undo                                       /* also where the reply was lost */
   fi;
+#ifndef NO_LOCK_FENCE
+  if                                                         /* renewLock: nobody has begun until the old one was gone */
+  :: d_step { held_ -> reply = taken }
+  :: d_step { !held_ -> reply = gone }
+  :: d_step { losses > 0 -> losses--; reply = lost }
+  fi;
+  mayCrash;
+  if
+  :: reply == taken
+  :: else -> goto undo
+  fi;
+#endif
 #ifndef NO_EPOCH_CHECK
   delivered(seen = epoch, done);                             /* indexEpoch */
   mayCrash;

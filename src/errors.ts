@@ -184,6 +184,8 @@ export interface CoatcheckErrorOptions {
   readonly shown?: Readonly<Record<string, string>>;
   /** How long to wait before trying again, ms: the least that `Retry-After` says. Default: a short while. */
   readonly retryAfterMs?: number | undefined;
+  /** Whether whoever was asked has not acted on it: nothing has reached them, or they say so. Default: false. */
+  readonly isUnprocessed?: boolean;
   /** The fault beneath. Never shown; only its `name` and `code` are logged. */
   readonly cause?: unknown;
 }
@@ -193,6 +195,7 @@ export class CoatcheckError extends Error {
   readonly code: ErrorCode;
   readonly shown: Readonly<Record<string, string>>;
   readonly retryAfterMs: number | undefined;
+  readonly isUnprocessed: boolean;
 
   constructor(code: ErrorCode, options: CoatcheckErrorOptions = {}) {
     super(options.detail ?? errorRegistry[code].title, { cause: options.cause });
@@ -200,6 +203,7 @@ export class CoatcheckError extends Error {
     this.code = code;
     this.shown = options.shown ?? {};
     this.retryAfterMs = options.retryAfterMs;
+    this.isUnprocessed = options.isUnprocessed ?? false;
     Object.defineProperty(this, brand, { value: true });
   }
 

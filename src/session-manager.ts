@@ -1,4 +1,5 @@
 import { CoatcheckError } from './errors.ts';
+import { type Reauthorization, reauthorize } from './oauth/reauthorization.ts';
 import { Refresh, type RefreshableProvider } from './oauth/refresh.ts';
 import { type LoginProgress, PersonSessions } from './person-sessions.ts';
 import type { NearCache, Verified } from './session/near-cache.ts';
@@ -133,6 +134,23 @@ export class SessionManager {
     await this.people.enforceLimit(user, ticket.sessionId);
     telemetry.log('session.created', { session: telemetry.sessionReference(ticket.sessionId) });
     return { ticket, session: { ...content, id: ticket.sessionId, generation: 1 } };
+  }
+
+  /** Gives a session new tokens of one provider, and a new ticket. Seven store commands, and three per other provider. */
+  async reauthorize(request: Reauthorization & { readonly login: LoginProgress }): Promise<SignedIn> {
+    const { store, telemetry, providers = new Map() } = this.#options;
+    const moved = await reauthorize(
+      {
+        ...this.#options,
+        ...{ providers, records: this.#records, now: this.#now },
+        admit: (session, record) => this.people.admit(session, record, request.login),
+        end: (id) => this.#end(id),
+      },
+      request,
+    );
+    await store.indexRemove(userIndex(moved.session.user), request.sessionId);
+    telemetry.log('session.moved', { session: telemetry.sessionReference(moved.session.id) });
+    return moved;
   }
 
   /**

@@ -27,6 +27,7 @@ export type LogEvent =
   | 'store.unauthenticated'
   | 'store.untracked'
   | 'session.created'
+  | 'session.moved'
   | 'session.destroyed'
   | 'session.ended'
   | 'session.unreadable'
@@ -62,6 +63,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
     'the store tells of no changes (CLIENT TRACKING): the near cache is off, every request asks the store',
   ],
   'session.created': ['info', 'a person has signed in'],
+  'session.moved': ['info', 'a person has signed in at one provider again; the session has a new ticket'],
   'session.destroyed': ['info', 'a person has signed out'],
   'session.ended': ['info', 'a session was ended from elsewhere, or by the limit'],
   'session.unreadable': ['warn', 'a stored session could not be opened and counts as none'],

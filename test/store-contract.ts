@@ -275,12 +275,12 @@ export function storeContract(name: string, open: (clock: Clock) => Promise<Open
         const held = await store.lock(name, 'second', minute);
         expect(held).toEqual({ kind: 'held', forMs: expect.any(Number) });
         expect(held.kind === 'held' && held.forMs > minute / 2 && held.forMs <= minute).toBe(true);
-        expect(await store.renewLock(name, 'second', minute)).toBe(false);
-        expect(await store.unlock(name, 'second')).toBe(false);
-        expect(await store.renewLock(name, 'first', minute)).toBe(true);
-        expect(await store.unlock(name, 'first')).toBe(true);
-        expect(await store.unlock(name, 'first')).toBe(false);
-        expect(await store.renewLock(name, 'first', minute)).toBe(false);
+        expect(await store.renewLock(name, 'second', { ttlMs: minute })).toBe(false);
+        expect(await store.unlock(name, 'second', 'settled')).toBe(false);
+        expect(await store.renewLock(name, 'first', { ttlMs: minute })).toBe(true);
+        expect(await store.unlock(name, 'first', 'settled')).toBe(true);
+        expect(await store.unlock(name, 'first', 'settled')).toBe(false);
+        expect(await store.renewLock(name, 'first', { ttlMs: minute })).toBe(false);
         expect(await store.lock(name, 'second', minute)).toEqual(taken());
       });
 
@@ -319,28 +319,75 @@ export function storeContract(name: string, open: (clock: Clock) => Promise<Open
         const name = newSessionId();
         await store.lock(name, 'slow', 20);
         await takeOver(name, 'next', minute);
-        expect(await store.renewLock(name, 'slow', minute)).toBe(false);
-        expect(await store.unlock(name, 'slow')).toBe(false);
+        expect(await store.renewLock(name, 'slow', { ttlMs: minute })).toBe(false);
+        expect(await store.unlock(name, 'slow', 'settled')).toBe(false);
         expect(await store.lock(name, 'third', minute)).toMatchObject({ kind: 'held' });
       });
 
-      test('S-061 holders who let it run out are counted until one unlocks', async () => {
+      const begun = { ttlMs: 20, begunForMs: 60 * minute };
+
+      test('S-061 holders who have begun and let it run out are counted until one has settled', async () => {
         const name = newSessionId();
         expect(await store.lock(name, 'first', 20)).toEqual(taken(0));
+        expect(await store.renewLock(name, 'first', begun)).toBe(true);
         expect(await takeOver(name, 'second', 20)).toEqual(taken(1));
+        expect(await store.renewLock(name, 'second', begun)).toBe(true);
         expect(await takeOver(name, 'third', 20)).toEqual(taken(2));
         expect(await store.lock(name, 'third', minute)).toEqual(taken(2));
-        expect(await store.renewLock(name, 'third', 20)).toBe(true);
-        expect(await takeOver(name, 'fourth', minute)).toEqual(taken(3));
-        expect(await store.unlock(name, 'fourth')).toBe(true);
-        expect(await store.lock(name, 'fifth', minute)).toEqual(taken(0));
+        expect(await store.renewLock(name, 'third', { ttlMs: 20 })).toBe(true);
+        expect(await takeOver(name, 'fourth', minute)).toEqual(taken(2));
+        expect(await store.renewLock(name, 'fourth', { ...begun, ttlMs: minute })).toBe(true);
+        expect(await store.renewLock(name, 'fourth', { ttlMs: 20 })).toBe(true);
+        expect(await takeOver(name, 'fifth', minute)).toEqual(taken(3));
+        expect(await store.unlock(name, 'fifth', 'settled')).toBe(true);
+        expect(await store.lock(name, 'sixth', minute)).toEqual(taken(0));
       });
 
-      test('a holder whose time is over may go on where nobody has taken it', async () => {
+      test('S-061 a holder who had not begun is not counted, and leaves nothing', async () => {
         const name = newSessionId();
-        await store.lock(name, 'slow', 1);
+        await store.lock(name, 'first', 20);
+        await store.renewLock(name, 'first', { ttlMs: 20 });
+        expect(await takeOver(name, 'second', minute)).toEqual(taken(0));
+        expect(await store.unlock(name, 'second', 'unsure')).toBe(true);
+        expect(await store.lock(name, 'third', minute)).toEqual(taken(0));
+      });
+
+      test('S-061 who is unsure counts as one, who has sent nothing leaves the number', async () => {
+        const name = newSessionId();
+        for (const [at, outcome] of (['unsure', 'unsent', 'unsure', 'unsent'] as const).entries()) {
+          expect(await store.lock(name, `owner ${at}`, minute)).toEqual(taken((at + 1) >> 1));
+          expect(await store.renewLock(name, `owner ${at}`, { ...begun, ttlMs: minute })).toBe(true);
+          expect(await store.unlock(name, `owner ${at}`, outcome)).toBe(true);
+          expect(await store.unlock(name, `owner ${at}`, 'settled')).toBe(false);
+        }
+        expect(await store.lock(name, 'last', minute)).toEqual(taken(2));
+        expect(await store.unlock(name, 'last', 'settled')).toBe(true);
+        expect(await store.lock(name, 'next', minute)).toEqual(taken(0));
+      });
+
+      test('who is unfinished is remembered for as long as they said, whoever holds the lock meanwhile', async () => {
+        const name = newSessionId();
+        await store.lock(name, 'first', minute);
+        await store.renewLock(name, 'first', { ttlMs: minute, begunForMs: 400 });
+        await store.unlock(name, 'first', 'unsure');
+        expect(await store.lock(name, 'second', 20)).toEqual(taken(1));
+        expect(await takeOver(name, 'third', 20)).toEqual(taken(1));
+        expect(await store.unlock(name, 'third', 'unsent')).toBe(true);
+        clock.advance(400);
+        const later = async (): Promise<LockResult> => {
+          const result = await store.lock(name, 'later', minute);
+          await store.unlock(name, 'later', 'unsent');
+          return result;
+        };
+        await expect.poll(later).toEqual(taken(0));
+      });
+
+      test('a holder who has begun and whose time is over may go on where nobody has taken it', async () => {
+        const name = newSessionId();
+        await store.lock(name, 'slow', minute);
+        await store.renewLock(name, 'slow', { ...begun, ttlMs: 1 });
         clock.advance(20);
-        expect(await store.renewLock(name, 'slow', minute)).toBe(true);
+        expect(await store.renewLock(name, 'slow', { ttlMs: minute })).toBe(true);
         expect(await store.lock(name, 'next', minute)).toMatchObject({ kind: 'held' });
       });
     });

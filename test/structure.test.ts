@@ -32,7 +32,11 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'config/': [/^(?:errors|config|policy)\.ts$/],
   'config.ts': [/^config\//, /^(?:errors|policy)\.ts$/],
   'policy.ts': [],
-  'session-manager.ts': [/^session\//, /^oauth\/refresh\.ts$/, /^(?:errors|person-sessions|telemetry)\.ts$/],
+  'session-manager.ts': [
+    /^session\//,
+    /^oauth\/(?:refresh|reauthorization)\.ts$/,
+    /^(?:errors|person-sessions|telemetry)\.ts$/,
+  ],
   'person-sessions.ts': [/^session\//, /^(?:errors|telemetry)\.ts$/],
   'telemetry.ts': [/^(?:described-error|errors|metrics)\.ts$/],
   'described-error.ts': [/^errors\.ts$/],

@@ -42,7 +42,7 @@ export interface AuthRoute {
 
 /** The endpoints under `/auth` that are about one session; `personRoutes` has the others. */
 export const authRoutes: readonly AuthRoute[] = [
-  // Starts a login and sends the browser to the first provider.
+  // Starts a login and sends the browser to the first provider; or, for a session that goes on, to the one that is named.
   { method: 'GET', path: '/auth/login', answer: startLogin },
   // Takes a provider's answer; sends the browser to the next provider, or signs in and sends it where it wanted to go.
   { method: 'GET', path: '/auth/callback/:provider', answer: takeCallback },
@@ -56,12 +56,17 @@ export const authRoutes: readonly AuthRoute[] = [
 
 async function startLogin(coatcheck: Coatcheck, { headers, query }: AuthRequest): Promise<Answer> {
   refuseUnlessPage(headers);
-  const target = returnTo(
-    new URLSearchParams(query).get('return_to') ?? undefined,
-    coatcheck.config.publicUrl,
-  );
+  const parameters = new URLSearchParams(query);
+  const target = returnTo(parameters.get('return_to') ?? undefined, coatcheck.config.publicUrl);
   const secret = loginSecretsOf(headers)[0] ?? issueLoginSecret();
-  const step = await coatcheck.login.begin(target, secret);
+  const provider = parameters.get('provider') ?? undefined;
+  const access = provider === undefined ? undefined : await accessSession(coatcheck, headers, '/auth/login');
+  // Who has no session has nothing to go on with: then all are asked.
+  const again =
+    provider !== undefined && access?.kind === 'session'
+      ? { provider, sessionId: access.session.id }
+      : undefined;
+  const step = await coatcheck.login.begin(target, secret, again);
   if (step.kind !== 'redirect')
     throw new CoatcheckError('internal', { detail: 'a login was complete before it began' });
   return redirect(step.location.href, [loginCookie(secret.value, transactionLifetimeMs)]);
@@ -78,12 +83,10 @@ async function takeCallback(coatcheck: Coatcheck, request: AuthRequest): Promise
   if (step.kind === 'redirect')
     return redirect(step.location.href, [loginCookie(step.loginSecret.value, transactionLifetimeMs)]);
   const previousTicket = cookieValue(headers.cookie, sessionCookieName);
-  const { ticket } = await coatcheck.sessions.create({
-    user: step.user,
-    tokenSets: step.tokenSets,
-    login: step.login,
-    previousTicket,
-  });
+  const { ticket } =
+    step.kind === 'reauthorized'
+      ? await coatcheck.sessions.reauthorize({ ...step, previousTicket })
+      : await coatcheck.sessions.create({ ...step, previousTicket });
   return redirect(step.returnTo, [sessionCookie(ticket.value)]);
 }
 

@@ -23,18 +23,23 @@ export function faultAnswer(coatcheck: Coatcheck, request: FaultyRequest): Answe
   tell(coatcheck, error, request);
   const asPage = isPageNavigation(request.method, request.headers);
   if (asPage && (error.code === 'no_session' || error.code === 'token_unavailable')) {
-    return redirect(loginAddress(request.url));
+    return redirect(loginAddress(request.url, error.shown.provider));
   }
   return errorAnswer({ error, requestId: request.requestId, asPage });
 }
 
 /** The error that says which provider must be asked again, and where to go for that. */
 export function tokenUnavailable(provider: string): CoatcheckError {
-  return new CoatcheckError('token_unavailable', { shown: { provider, login: '/auth/login' } });
+  return new CoatcheckError('token_unavailable', { shown: { provider, login: loginAddress('/', provider) } });
 }
 
-function loginAddress(url: string): string {
-  return url === '/' ? '/auth/login' : `/auth/login?return_to=${encodeURIComponent(url)}`;
+/** Of the whole login, or of the one provider that is to be asked again; it leads back to `url`. */
+function loginAddress(url: string, provider: string | undefined): string {
+  const parameters = [
+    ...(provider === undefined ? [] : [`provider=${encodeURIComponent(provider)}`]),
+    ...(url === '/' ? [] : [`return_to=${encodeURIComponent(url)}`]),
+  ];
+  return ['/auth/login', parameters.join('&')].filter(Boolean).join('?');
 }
 
 /** Fastify's own refusals carry a client error status; what else is not ours is a defect. */

@@ -1,18 +1,19 @@
-import { randomUUID } from 'node:crypto';
+import { createHmac, randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CoatcheckError } from '../errors.ts';
-import type { LockResult, SessionStore } from '../session/store.ts';
+import type { LockOutcome, LockResult, SessionStore } from '../session/store.ts';
+import type { Ticket } from '../session/ticket.ts';
 
 /** A lock of the store, held while work goes on. */
 export interface Lease {
-  /** How many holders before this one let it run out without a word. */
+  /** How many holders before this one have begun, and nobody knows how it ended. */
   readonly unfinished: number;
-  /** Whether it is known that another has taken it meanwhile. */
-  readonly isLost: boolean;
+  /** Just before what cannot be repeated at will; remembered for so long beyond the holding. False where the lock was lost. One command. */
+  begin(forMs: number): Promise<boolean>;
+  /** Whether nobody else has taken it. One command. */
+  isHeld(): Promise<boolean>;
   /** The work has come to an end. One command. */
-  release(): Promise<void>;
-  /** The work has come to no end that others need not know of: the lock runs out, and whoever takes it next is told. */
-  abandon(): void;
+  release(outcome: LockOutcome): Promise<void>;
 }
 
 /** The answer to {@link takeLease}. */
@@ -20,32 +21,40 @@ export type LeaseResult =
   | { readonly kind: 'taken'; readonly lease: Lease }
   | { readonly kind: 'held'; readonly forMs: number };
 
-/** A process that has died is noticed this late. */
-const lockTtlMs = 5000;
+/** Name of the lock of one refresh token, in its session's slot. A keyed hash: whoever reads the store learns nothing of the token. */
+export function refreshLock({ sessionId, secret }: Ticket, provider: string, refreshToken: string): string {
+  const hash = createHmac('sha256', secret).update(
+    JSON.stringify(['coatcheck/lock/1', provider, refreshToken]),
+  );
+  return `${sessionId}:${provider}:${hash.digest('base64url').slice(0, 22)}`;
+}
 
-/** Takes a lock, unless another holds it, and renews it until it is released or abandoned. One command, one per renewal. */
+/** A process that has died is noticed this late. */
+const ttlMs = 5000;
+
+/** Takes a lock, unless another holds it, and renews it until it is released. One command, one per renewal. */
 export async function takeLease(store: SessionStore, name: string): Promise<LeaseResult> {
   const owner = randomUUID();
-  const release = (): Promise<void> => unlock(() => store.unlock(name, owner));
-  const result = await lockOrUndo(() => store.lock(name, owner, lockTtlMs), release);
+  const release = (outcome: LockOutcome): Promise<void> => unlock(() => store.unlock(name, owner, outcome));
+  const result = await lockOrUndo(
+    () => store.lock(name, owner, ttlMs),
+    () => release('unsent'),
+  );
   if (result.kind === 'held') return result;
-  let isLost = false;
-  const renew = async (): Promise<void> => {
-    isLost = (await unlessAway(() => store.renewLock(name, owner, lockTtlMs))) === false;
-  };
-  const renewing = setInterval(() => void renew(), lockTtlMs / 3);
+  const renewing = setInterval(
+    () => void unlessAway(() => store.renewLock(name, owner, { ttlMs })),
+    ttlMs / 3,
+  );
   return {
     kind: 'taken',
     lease: {
       unfinished: result.unfinished,
-      get isLost() {
-        return isLost;
-      },
-      release() {
+      begin: (begunForMs) => store.renewLock(name, owner, { ttlMs, begunForMs }),
+      isHeld: () => store.renewLock(name, owner, { ttlMs }),
+      release(outcome) {
         clearInterval(renewing);
-        return release();
+        return release(outcome);
       },
-      abandon: () => clearInterval(renewing),
     },
   };
 }

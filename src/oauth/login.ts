@@ -18,7 +18,22 @@ export type LoginStep =
       readonly returnTo: string;
       /** What was known of the person on the way; the session store checks that it still holds. */
       readonly login: Pick<Transaction, 'startedAtMs' | 'personEpoch'>;
+    }
+  /** The one provider that was asked again has answered: give the session its tokens, then send the browser to `returnTo`. */
+  | {
+      readonly kind: 'reauthorized';
+      readonly sessionId: string;
+      readonly provider: string;
+      readonly tokens: TokenSet;
+      readonly returnTo: string;
+      readonly login: Pick<Transaction, 'startedAtMs'>;
     };
+
+/** One provider to be asked again, for a session that goes on. */
+export interface ReauthorizationRequest {
+  readonly provider: string;
+  readonly sessionId: string;
+}
 
 /** A provider's callback, as it came. */
 export interface Callback {
@@ -55,13 +70,21 @@ export class Login {
     this.#options = options;
   }
 
-  /** Begins a login. One store command. */
-  async begin(returnTo: string, loginSecret: LoginSecret): Promise<LoginStep> {
-    const { telemetry, now } = this.#options;
+  /** Begins a login, or asks one provider again. One store command. Throws `not_found` where the login does not ask that provider. */
+  async begin(
+    returnTo: string,
+    loginSecret: LoginSecret,
+    again?: ReauthorizationRequest,
+  ): Promise<LoginStep> {
+    const { telemetry, now, providers } = this.#options;
+    const position = again === undefined ? 0 : providers.findIndex(({ name }) => name === again.provider);
+    if (position < 0) throw new CoatcheckError('not_found', { detail: 'the login asks no such provider' });
+    const { sessionId } = again ?? {};
     return telemetry.span('coatcheck.login.begin', {}, async () => {
       telemetry.metrics.logins.inc({ outcome: 'started' });
       telemetry.log('login.started');
-      return this.#ask(0, { returnTo, answers: [], loginSecret, startedAtMs: now() });
+      const begun = { returnTo, answers: [], loginSecret, startedAtMs: now() };
+      return this.#ask(position, { ...begun, ...(sessionId !== undefined && { sessionId }) });
     });
   }
 
@@ -85,6 +108,13 @@ export class Login {
     const { transaction, loginSecret } = taken;
     const callbackUrl = new URL(`${publicUrl}/auth/callback/${name}?${query}`);
     const answer = await provider.redeem(callbackUrl, transaction);
+    const { sessionId, returnTo } = transaction;
+    if (sessionId !== undefined) {
+      telemetry.metrics.logins.inc({ outcome: 'completed' });
+      const { tokens } = answer;
+      const login = progressOf(transaction);
+      return { kind: 'reauthorized', sessionId, provider: name, tokens, returnTo, login };
+    }
     const answers = [...transaction.answers, answer];
     this.#checkSamePerson(answers);
 
@@ -98,7 +128,7 @@ export class Login {
       kind: 'complete',
       user: this.#userOf(answers),
       tokenSets: new Map(answers.map(({ provider: of, tokens }) => [of, tokens])),
-      returnTo: transaction.returnTo,
+      returnTo,
       login: progressOf(transaction),
     };
   }
@@ -118,6 +148,7 @@ export class Login {
       ...(acrValues !== undefined && { acrValues }),
       returnTo: so.returnTo,
       answers: so.answers,
+      ...(so.sessionId !== undefined && { sessionId: so.sessionId }),
       ...progressOf(so),
     };
     // The address first: a provider that cannot be reached must not leave a transaction behind.
@@ -158,7 +189,8 @@ export class Login {
   }
 }
 
-interface Progress extends Pick<Transaction, 'returnTo' | 'answers' | 'startedAtMs' | 'personEpoch'> {
+interface Progress
+  extends Pick<Transaction, 'returnTo' | 'answers' | 'sessionId' | 'startedAtMs' | 'personEpoch'> {
   readonly loginSecret: LoginSecret;
 }
 

@@ -57,9 +57,17 @@ function safeCode(code: string): string {
 /** Why a refresh brought no tokens. */
 export type RefreshFault =
   /** The refresh token is dead: only the person can help. */
-  | { readonly kind: 'refused'; readonly error: CoatcheckError }
-  /** It may be good yet. `isOurs`: our own configuration is at fault, and asking again soon changes nothing. */
-  | { readonly kind: 'failed'; readonly error: CoatcheckError; readonly isOurs: boolean };
+  { readonly kind: 'refused'; readonly error: CoatcheckError } | FailedRefresh;
+
+/** The refresh token may be good yet. */
+export interface FailedRefresh {
+  readonly kind: 'failed';
+  readonly error: CoatcheckError;
+  /** Our own configuration is at fault, and asking again soon changes nothing. */
+  readonly isOurs: boolean;
+  /** The provider may have acted on it all the same: a token that works once may be used up. */
+  readonly isUnsure: boolean;
+}
 
 /** RFC 6749 §5.2 and, for what some providers answer instead, OpenID Connect Core §3.1.2.6: what a person alone can change. */
 const personsCodes: ReadonlySet<string> = new Set([
@@ -75,8 +83,10 @@ const passingCodes: ReadonlySet<string> = new Set(['server_error', 'temporarily_
 /**
  * What a failed refresh means, by types and codes alone. An OAuth error that does not concern the grant concerns the client, so
  * it is ours. An ID token about anybody or anything else ends the authorization; any other unusable answer may be a passing fault.
+ *
+ * @param isUnsure whether the provider may have acted on the request.
  */
-export function refreshFault(provider: string, error: unknown): RefreshFault {
+export function refreshFault(provider: string, error: unknown, isUnsure: boolean): RefreshFault {
   if (error instanceof client.ResponseBodyError && personsCodes.has(error.error)) {
     const detail = `providers.${provider}: refused to refresh: ${safeCode(error.error)}`;
     return { kind: 'refused', error: new CoatcheckError('token_unavailable', { detail, cause: error }) };
@@ -87,7 +97,7 @@ export function refreshFault(provider: string, error: unknown): RefreshFault {
   const isOurs =
     error instanceof client.WWWAuthenticateChallengeError ||
     (error instanceof client.ResponseBodyError && !passingCodes.has(error.error));
-  return { kind: 'failed', error: providerFault(provider, error), isOurs };
+  return { kind: 'failed', error: providerFault(provider, error), isOurs, isUnsure };
 }
 
 /** A refreshed ID token that is not about the same person, client or sign-in: nothing of the answer is used. */

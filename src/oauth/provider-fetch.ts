@@ -1,6 +1,6 @@
 import type { CustomFetch, CustomFetchOptions } from 'openid-client';
 import { Agent, fetch as fetchThrough, type RequestInit as RequestThrough } from 'undici';
-import { CoatcheckError } from '../errors.ts';
+import { CoatcheckError, type CoatcheckErrorOptions } from '../errors.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { ClientCertificate } from './client-key.ts';
 
@@ -26,7 +26,7 @@ export function createProviderFetch(options: ProviderFetchOptions): CustomFetch 
   const send = certificate === undefined ? plainFetch : fetchWith(certificate);
   const unavailable = (
     what: string,
-    rest: { readonly cause?: unknown; readonly retryAfterMs?: number | undefined },
+    rest: Pick<CoatcheckErrorOptions, 'cause' | 'retryAfterMs' | 'isUnprocessed'>,
   ): CoatcheckError =>
     new CoatcheckError('provider_unavailable', {
       detail: `providers.${provider}: ${what}`,
@@ -43,7 +43,9 @@ export function createProviderFetch(options: ProviderFetchOptions): CustomFetch 
     if (response.status >= 500 || response.status === 429) {
       await response.body?.cancel();
       const retryAfterMs = retryAfterOf(response.headers.get('retry-after'));
-      throw unavailable(`answered ${response.status}`, { retryAfterMs });
+      // Behind a gateway that has waited in vain somebody may be at work; everyone else says that it has failed.
+      const isUnprocessed = response.status !== 504;
+      throw unavailable(`answered ${response.status}`, { retryAfterMs, isUnprocessed });
     }
     const body = await readLimited(response, provider);
     const { status, statusText, headers } = response;
@@ -59,9 +61,46 @@ export function createProviderFetch(options: ProviderFetchOptions): CustomFetch 
     } catch (error) {
       end({ outcome: 'fault' });
       if (CoatcheckError.is(error)) throw error;
-      throw unavailable('cannot be reached', { cause: error });
+      throw unavailable('cannot be reached', { cause: error, isUnprocessed: isUnconnected(error) });
     }
   };
+}
+
+/** What Node says of a certificate that it does not trust, and where the other side trusts ours as little or speaks no TLS. */
+const handshakeCodes: ReadonlySet<string> = new Set([
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'CERT_REJECTED',
+  'CERT_REVOKED',
+  'CERT_UNTRUSTED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE',
+  'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE',
+  'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED',
+  'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION',
+  'ERR_SSL_TLSV1_ALERT_UNKNOWN_CA',
+  'ERR_SSL_WRONG_VERSION_NUMBER',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+  'INVALID_CA',
+  'INVALID_PURPOSE',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+/** Whether there was no connection over which the request could have gone. A deadline of ours tells nothing about that. */
+function isUnconnected(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (!(cause instanceof Error)) return false;
+  // One for each address that was tried.
+  if (cause instanceof AggregateError) return cause.errors.every(isOfConnecting);
+  return isOfConnecting(cause);
+}
+
+function isOfConnecting({ code, syscall }: NodeJS.ErrnoException): boolean {
+  if (syscall === 'connect' || syscall === 'getaddrinfo') return true;
+  return code !== undefined && (code === 'UND_ERR_CONNECT_TIMEOUT' || handshakeCodes.has(code));
 }
 
 /** RFC 9110 §10.2.3: seconds, or a date. `undefined` where it says neither. */

@@ -11,7 +11,12 @@ import {
   type RefreshFault,
   refreshFault,
 } from './provider-fault.ts';
-import { createProviderSettings, pushesRequests, usesOpenid } from './provider-settings.ts';
+import {
+  createProviderSettings,
+  type ProviderSettings,
+  pushesRequests,
+  usesOpenid,
+} from './provider-settings.ts';
 import { checkTokenType, tokenSetOf } from './token-answer.ts';
 import type { Authorization, Transaction } from './transaction.ts';
 
@@ -104,23 +109,60 @@ export function createProvider(options: ProviderOptions): Provider {
 
     timeoutMs: config.timeoutMs,
 
-    async refresh(before) {
-      return telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, async () => {
-        try {
-          const answer = await client.refreshTokenGrant(await configuration(), before.refreshToken ?? '');
-          const idToken = answer.claims();
-          const foreign = idToken && foreignClaim(idToken, before);
-          if (foreign !== undefined) return foreignIdToken(name, foreign);
-          if (idToken !== undefined) checkIdToken(name, config, idToken);
-          const { now = Date.now } = options;
-          const tokens = tokenSetOf(answer, { ...options, nowMs: now(), subject: before.subject, before });
-          return { kind: 'refreshed', tokens };
-        } catch (error) {
-          return refreshFault(name, error);
-        }
-      });
-    },
+    refresh: (before) =>
+      telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, () =>
+        refreshed(options, configuration, before),
+      ),
   };
+}
+
+async function refreshed(
+  options: ProviderOptions,
+  configuration: ProviderSettings,
+  before: TokenSet,
+): Promise<RefreshAnswer> {
+  const { name, config, now = Date.now } = options;
+  let request: SentRequest | undefined;
+  try {
+    const settings = await configuration();
+    request = watchRequest(settings);
+    const answer = await client.refreshTokenGrant(settings, before.refreshToken ?? '');
+    const idToken = answer.claims();
+    const foreign = idToken && foreignClaim(idToken, before);
+    if (foreign !== undefined) return foreignIdToken(name, foreign);
+    if (idToken !== undefined) checkIdToken(name, config, idToken);
+    const tokens = tokenSetOf(answer, { ...options, nowMs: now(), subject: before.subject, before });
+    return { kind: 'refreshed', tokens };
+  } catch (error) {
+    return refreshFault(name, error, request?.isSent === true);
+  }
+}
+
+/** Whether the token request may have reached the provider, and was not refused. */
+interface SentRequest {
+  readonly isSent: boolean;
+}
+
+/** Watches the one token request that these settings are for; keys may be asked for after it. */
+function watchRequest(settings: client.Configuration): SentRequest {
+  const sent = { isSent: false };
+  const fetch = settings[client.customFetch];
+  if (fetch === undefined) return { isSent: true };
+  settings[client.customFetch] = async (url, request) => {
+    if (request.method !== 'POST') return fetch(url, request);
+    sent.isSent = true;
+    try {
+      const response = await fetch(url, request);
+      // RFC 6749 §5.2: who answers with an error has issued nothing.
+      sent.isSent = response.status < 400;
+      return response;
+    } catch (error) {
+      const isOurs = CoatcheckError.is(error) && (error.isUnprocessed || error.code === 'config_invalid');
+      sent.isSent = !isOurs;
+      throw error;
+    }
+  };
+  return sent;
 }
 
 /** RFC 9207 §2.4, by plain string comparison, on errors too. The library checks it as well, but blames the provider. */

@@ -12,6 +12,7 @@ import { sealRecord } from '../session/session-record.ts';
 import type { SessionStore } from '../session/store.ts';
 import { SessionManager, type SignedIn } from '../session-manager.ts';
 import { createTelemetry } from '../telemetry.ts';
+import { refreshLock } from './lease.ts';
 import { createProvider } from './provider.ts';
 
 const minute = 60_000;
@@ -417,6 +418,34 @@ describe('what others do meanwhile', () => {
     expect(lines.join('')).toContain('token.discarded');
   });
 
+  test('S-071 that a refresh has failed is noted beside a new token of the other provider', async () => {
+    const sessions = replica();
+    const signedIn = await signIn(sessions);
+    answerWith(async (response) => {
+      await write(signedIn, 'notebook', { ...other, accessToken: 'canary-notebook-2' });
+      response.writeHead(503).end();
+    });
+    nowMs += 15 * minute;
+    await expect(sessions.accessToken(signedIn, 'identity')).rejects.toThrow();
+    expect(await stored(signedIn)).toMatchObject({ refreshFailures: 1 });
+  });
+
+  test('a refresh token that another has given up is not put back by a failure', async () => {
+    const sessions = replica();
+    const signedIn = await signIn(sessions);
+    answerWith(async (response) => {
+      const { refreshToken, ...rest } = await tokens();
+      await write(signedIn, 'identity', rest);
+      response.writeHead(503).end();
+    });
+    nowMs += 14 * minute + 45_000;
+    await sessions.accessToken(signedIn, 'identity');
+    await sessions.close();
+    const after = await stored(signedIn);
+    expect(after).not.toHaveProperty('refreshToken');
+    expect(after).not.toHaveProperty('refreshFailures');
+  });
+
   test('S-053 a session that has ended is not written again', async () => {
     const sessions = replica();
     const signedIn = await signIn(sessions);
@@ -471,16 +500,22 @@ describe('S-061 what is lost on the way', () => {
     expect(fake.count('token')).toBe(1);
   });
 
+  const lockOf = ({ ticket }: SignedIn): string => refreshLock(ticket, 'identity', 'canary-refresh-1');
+  /** Somebody who takes the lock, begins where that is told, and is never heard of again. */
+  const vanish = async (signedIn: SignedIn, owner: string, hasBegun = true): Promise<void> => {
+    await store.lock(lockOf(signedIn), owner, 1000);
+    if (hasBegun) await store.renewLock(lockOf(signedIn), owner, { ttlMs: 1000, begunForMs: 12 * hour });
+    nowMs += 1000;
+  };
+
   test('a refresh token that two holders of the lock may have used is not sent again', async () => {
     const sessions = replica();
     const signedIn = await signIn(sessions);
     answerWith((response) => answerJson(response, granted()));
-    nowMs += 15 * minute;
-    const name = `${signedIn.session.id}:identity`;
-    for (const owner of ['first', 'second']) {
-      await store.lock(name, owner, 1000);
-      nowMs += 1000;
-    }
+    await vanish(signedIn, 'first');
+    // Longer than anybody would wait, and in the same session.
+    nowMs += 20 * minute;
+    await vanish(signedIn, 'second');
     expect(await sessions.accessToken(signedIn, 'identity')).toEqual(asked);
     expect(fake.count('token')).toBe(0);
     expect(await stored(signedIn)).not.toHaveProperty('refreshToken');
@@ -491,11 +526,151 @@ describe('S-061 what is lost on the way', () => {
     const signedIn = await signIn(sessions);
     answerWith((response) => answerJson(response, granted()));
     nowMs += 15 * minute;
-    await store.lock(`${signedIn.session.id}:identity`, 'lost', 1000);
-    nowMs += 1000;
+    await vanish(signedIn, 'lost');
     expect(await sessions.accessToken(signedIn, 'identity')).toMatchObject({
       accessToken: 'canary-access-2',
     });
+  });
+
+  test('those who are lost before they have sent anything do not count', async () => {
+    const sessions = replica();
+    const signedIn = await signIn(sessions);
+    answerWith((response) => answerJson(response, granted()));
+    nowMs += 15 * minute;
+    for (const owner of ['first', 'second', 'third']) await vanish(signedIn, owner, false);
+    expect(await sessions.accessToken(signedIn, 'identity')).toMatchObject({
+      accessToken: 'canary-access-2',
+    });
+  });
+
+  test('a new refresh token begins without a burden, also where the last lock was never given back', async () => {
+    const sessions = replica({}, { unlock: away });
+    const signedIn = await signIn(sessions);
+    for (let round = 2; round < 6; round += 1) {
+      const next = { access_token: `canary-access-${round}`, refresh_token: `canary-refresh-${round}` };
+      answerWith((response) => answerJson(response, granted(next)));
+      nowMs += 15 * minute;
+      const loaded = await reload(sessions, signedIn);
+      expect(await sessions.accessToken(loaded, 'identity')).toMatchObject({
+        accessToken: `canary-access-${round}`,
+      });
+    }
+  });
+
+  test('a refresh token that has been seen to work twice is not given up', async () => {
+    const sessions = replica();
+    const signedIn = await signIn(sessions);
+    answerWith((response) => answerJson(response, granted({ refresh_token: 'canary-refresh-1' })));
+    nowMs += 15 * minute;
+    await sessions.accessToken(signedIn, 'identity');
+    answerWith((response) => answerJson(response, granted({ access_token: 'canary-access-3' })));
+    nowMs += 15 * minute;
+    for (const owner of ['first', 'second']) await vanish(signedIn, owner);
+    const loaded = await reload(sessions, signedIn);
+    expect(await sessions.accessToken(loaded, 'identity')).toMatchObject({ accessToken: 'canary-access-3' });
+    expect(await stored(signedIn)).not.toHaveProperty('refreshTokenReusable');
+  });
+
+  test('who holds an old session takes what is new, and leaves no lock', async () => {
+    const sessions = replica();
+    const signedIn = await signIn(sessions);
+    answerWith((response) => answerJson(response, granted()));
+    nowMs += 15 * minute;
+    await sessions.accessToken(signedIn, 'identity');
+    const { session } = signedIn;
+    expect(await replica().accessToken({ ...signedIn, session }, 'identity')).toMatchObject({
+      accessToken: 'canary-access-2',
+    });
+    // The new token has ended as well: it is refreshed under its own lock.
+    answerWith((response) => answerJson(response, granted({ access_token: 'canary-access-3' })));
+    nowMs += 15 * minute;
+    expect(await replica().accessToken({ ...signedIn, session }, 'identity')).toMatchObject({
+      accessToken: 'canary-access-3',
+    });
+    expect(fake.requests.at(-1)?.parameters.get('refresh_token')).toBe('canary-refresh-2');
+    expect(await store.lock(lockOf(signedIn), 'next', 1)).toEqual({ kind: 'taken', unfinished: 0 });
+  });
+
+  type Answer = (response: ServerResponse) => unknown;
+  const status =
+    (code: number): Answer =>
+    (response) =>
+      response.writeHead(code).end();
+  const error =
+    (code: string): Answer =>
+    (response) =>
+      answerJson(response, { error: code }, 400);
+  test.each<[what: string, answer: Answer | 'away', isCounted: boolean]>([
+    ['429', status(429), false],
+    ['503', status(503), false],
+    ['nobody listening', 'away', false],
+    ['403 without a word', status(403), false],
+    ['temporarily_unavailable', error('temporarily_unavailable'), false],
+    ['invalid_client', error('invalid_client'), false],
+    ['invalid_scope', error('invalid_scope'), false],
+    ['500', status(500), false],
+    ['502', status(502), false],
+    ['504', status(504), true],
+    ['server_error', error('server_error'), false],
+    ['nothing in time', () => undefined, true],
+    ['a broken connection', (response) => response.destroy(), true],
+    ['a page of HTML', (response) => response.end('<html></html>'), true],
+    ['an unreadable ID token', (response) => answerJson(response, granted({ id_token: 'e30.e30.' })), true],
+  ])(
+    'after %s it is tried again; whether the third time, depends on what may have happened',
+    async (_, answer, isCounted) => {
+      const sessions = replica();
+      const signedIn = await signIn(sessions);
+      // So that the metadata are known.
+      nowMs += 15 * minute;
+      if (answer === 'away') {
+        answerWith(status(503));
+        await expect(sessions.accessToken(signedIn, 'identity')).rejects.toThrow();
+        await fake.close();
+      } else answerWith(answer);
+      for (let attempt = 0; attempt < 2; attempt += 1) {
+        nowMs += 6 * minute;
+        const loaded = await reload(sessions, signedIn);
+        await expect(sessions.accessToken(loaded, 'identity')).rejects.toMatchObject({
+          code: 'provider_unavailable',
+        });
+      }
+      const sent = fake.count('token');
+      nowMs += 6 * minute;
+      const last = await reload(sessions, signedIn);
+      const result = await sessions.accessToken(last, 'identity').catch(() => 'unavailable');
+      expect(result).toEqual(isCounted ? asked : 'unavailable');
+      if (answer !== 'away') expect(fake.count('token') - sent).toBe(isCounted ? 0 : 1);
+    },
+  );
+
+  test('a lost answer to the write, and a conflict: what is there is our own', async () => {
+    let faults = 1;
+    const sessions = replica(
+      {},
+      {
+        async replace(...values) {
+          const result = await store.replace(...values);
+          if (faults-- <= 0) return result;
+          const { ticket } = signedIn;
+          const loaded = await reload(replica(), signedIn);
+          const newer = { ...other, accessToken: 'canary-notebook-2' };
+          const tokenSets = new Map(loaded.session.tokenSets).set('notebook', newer);
+          const record = sealRecord({ ...loaded.session, tokenSets }, ticket, keyring);
+          await store.replace(ticket.sessionId, loaded.session.generation, record);
+          return away();
+        },
+      },
+    );
+    const signedIn = await signIn(sessions);
+    answerWith((response) => answerJson(response, granted()));
+    nowMs += 15 * minute;
+    expect(await sessions.accessToken(signedIn, 'identity')).toMatchObject({
+      accessToken: 'canary-access-2',
+    });
+    expect(lines.join('')).toContain('token.refreshed');
+    expect(lines.join('')).not.toContain('token.discarded');
+    expect((await reload(sessions, signedIn)).session.generation).toBe(3);
   });
 });
 

@@ -1,33 +1,25 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { CoatcheckError } from '../errors.ts';
-import { isDueForRefresh, isRefreshable, isUsable, type Session, type TokenSet } from '../session/session.ts';
+import { isUsable, type Session, type TokenSet } from '../session/session.ts';
 import type { SessionRecords, SessionWatch } from '../session/session-records.ts';
-import type { SessionStore } from '../session/store.ts';
-import type { Ticket } from '../session/ticket.ts';
+import type { LockOutcome, SessionStore } from '../session/store.ts';
 import type { LogEvent, Telemetry } from '../telemetry.ts';
-import { type Lease, takeLease } from './lease.ts';
+import { type Lease, refreshLock, takeLease } from './lease.ts';
 import type { Provider, RefreshAnswer } from './provider.ts';
-import { replaceTokens } from './token-replacement.ts';
+import {
+  type GrantNeed,
+  type KnownOutcome,
+  outcomeOf,
+  type TokenNeed,
+  type TokenOrder,
+  type TokenOutcome,
+  tokenNeed,
+} from './token-need.ts';
+import { replaceTokens, type TokenReplacementResult } from './token-replacement.ts';
 import { tokensAfter } from './tokens-after.ts';
 
 /** A provider, as far as refreshing goes. */
 export type RefreshableProvider = Pick<Provider, 'refresh' | 'timeoutMs'>;
-
-/** Which tokens are wanted. */
-export interface TokenOrder {
-  readonly ticket: Ticket;
-  readonly provider: string;
-  /** The access token that an upstream has refused. */
-  readonly rejected?: string | undefined;
-}
-
-/** What an order comes to. While the provider cannot be asked, `provider_unavailable` is thrown. */
-export type TokenOutcome =
-  | { readonly kind: 'tokens'; readonly tokens: TokenSet }
-  /** Only the person can help. */
-  | { readonly kind: 'needs-login' }
-  /** The session has ended. */
-  | { readonly kind: 'ended' };
 
 /** Parts of {@link Refresh}. */
 export interface RefreshOptions {
@@ -38,28 +30,28 @@ export interface RefreshOptions {
   readonly now: () => number;
 }
 
-/** What is to be done about an order, as a session stands. `fallback` is the answer where the grant brings nothing. */
-type Need =
-  | { readonly kind: 'outcome'; readonly outcome: TokenOutcome }
-  | { readonly kind: 'wait'; readonly forMs: number }
-  | { readonly kind: 'grant'; readonly tokens: TokenSet };
+/** How an attempt ended. */
+type Attempt =
+  | KnownOutcome
+  /** The lock was lost, had its time, or is another one's: once more, as the session stands now. */
+  | { readonly kind: 'again'; readonly session: Session };
 
 /** Beyond a provider's own timeout: for the store, and for a holder of the lock who has died. */
 const patienceMs = 2000;
+/** So many holders of the lock whose grants may have been heard. */
+const mostUnfinished = 2;
 /** For as long tokens that were granted are tried to be stored. */
 const storingMs = 30_000;
-/** An access token this young is not refreshed because an upstream refuses it: that would never end. */
-const leastAgeMs = 60_000;
 
 /**
  * Refresh of tokens, once across the fleet. One at a time in this process (`#flights`), detached from whoever asked; then
  *
- * 1. the lock                         `takeLease`; while another holds it: their result, `#follow`
+ * 1. the refresh token's own lock     `takeLease`; while another holds it: their result, `#follow`
  * 2. the session as it is now         `records.read`
  * 3. is it still wanted and possible? `#need`
- * 4. the grant                        `provider.refresh`
+ * 4. the grant                        `lease.begin`: should we die, the next holder knows; `provider.refresh`
  * 5. the session as it is to be       `#keep`: only over the tokens that were exchanged
- * 6. the lock's end                   unless tokens were lost: then it runs out, and the next holder is told
+ * 6. the lock's end                   `lease.release`, with what the next holder must know
  */
 export class Refresh {
   readonly #options: RefreshOptions;
@@ -97,22 +89,9 @@ export class Refresh {
     await within(landed, Math.max(0, ...timeouts) + patienceMs);
   }
 
-  /** What is to be done, as the session stands. Pure but for the clock. */
-  #need({ provider, rejected }: TokenOrder, session: Session): Need {
-    const nowMs = this.#options.now();
-    const tokens = session.tokenSets.get(provider);
-    if (tokens === undefined) return { kind: 'outcome', outcome: { kind: 'needs-login' } };
-    const isStillUsable = isUsable(tokens, nowMs);
-    const isWanted =
-      rejected === undefined
-        ? isDueForRefresh(tokens, session, nowMs)
-        : tokens.accessToken === rejected && nowMs - (tokens.obtainedAtMs ?? 0) >= leastAgeMs;
-    const canBe = isRefreshable(tokens, nowMs) && this.#options.providers.has(provider);
-    const notBeforeMs = tokens.refreshNotBeforeMs ?? 0;
-    if (isStillUsable && !(isWanted && canBe && nowMs >= notBeforeMs))
-      return { kind: 'outcome', outcome: { kind: 'tokens', tokens } };
-    if (!canBe) return { kind: 'outcome', outcome: { kind: 'needs-login' } };
-    return nowMs < notBeforeMs ? { kind: 'wait', forMs: notBeforeMs - nowMs } : { kind: 'grant', tokens };
+  #need(order: TokenOrder, session: Session): TokenNeed {
+    const { now, providers } = this.#options;
+    return tokenNeed(order, session, { nowMs: now(), hasProvider: providers.has(order.provider) });
   }
 
   #begin(order: TokenOrder, session: Session): Promise<TokenOutcome> {
@@ -120,7 +99,7 @@ export class Refresh {
     const underWay = this.#flights.get(name);
     if (underWay !== undefined) return underWay;
     if (this.#isClosing) return Promise.reject(new CoatcheckError('draining'));
-    const flight = this.#fly(order).finally(() => this.#flights.delete(name));
+    const flight = this.#fly(order, session).finally(() => this.#flights.delete(name));
     this.#flights.set(name, flight);
     return flight;
   }
@@ -131,103 +110,128 @@ export class Refresh {
     return outcome;
   }
 
-  async #fly(order: TokenOrder): Promise<TokenOutcome> {
-    const { store, records } = this.#options;
-    const { sessionId } = order.ticket;
+  async #fly(order: TokenOrder, known: Session): Promise<TokenOutcome> {
+    const { records } = this.#options;
     const deadlineMs = performance.now() + this.#patienceMs(order);
-    const watch = records.watch(sessionId);
+    const watch = records.watch(order.ticket.sessionId);
     try {
-      for (;;) {
-        const result = await takeLease(store, `${sessionId}:${order.provider}`);
-        const outcome =
+      for (let session = known; ; ) {
+        const result = await takeLease(this.#options.store, lockOf(order, session));
+        const attempt: Attempt =
           result.kind === 'taken'
-            ? await this.#work(order, result.lease)
-            : await this.#follow(order, watch, Math.min(performance.now() + result.forMs, deadlineMs));
-        if (outcome !== undefined) return outcome;
+            ? await this.#work(order, session, result.lease)
+            : await this.#follow(order, session, {
+                watch,
+                untilMs: Math.min(performance.now() + result.forMs, deadlineMs),
+              });
+        if (attempt.kind === 'outcome') return attempt.outcome;
         if (performance.now() >= deadlineMs) throw this.#unavailable(order, patienceMs);
+        session = attempt.session;
       }
     } finally {
       watch.stop();
     }
   }
 
-  /** Another replica is at it: what comes of that. `undefined` when it has had its time. */
-  async #follow(order: TokenOrder, watch: SessionWatch, untilMs: number): Promise<TokenOutcome | undefined> {
+  /** Another replica is at it: what comes of that. */
+  async #follow(
+    order: TokenOrder,
+    known: Session,
+    { watch, untilMs }: { readonly watch: SessionWatch; readonly untilMs: number },
+  ): Promise<Attempt> {
     const { records } = this.#options;
     for (let pollMs = 50; ; pollMs = Math.min(2 * pollMs, 1000)) {
       const leftMs = untilMs - performance.now();
-      if (leftMs <= 0) return undefined;
+      if (leftMs <= 0) return { kind: 'again', session: known };
       const isChanged = await watch.changed(records.isTold ? leftMs : Math.min(pollMs, leftMs));
       if (!isChanged && records.isTold) continue;
       const session = await records.read(order.ticket);
-      const outcome = this.#settled(order, session);
-      if (outcome !== undefined) return outcome;
+      const need = this.#stand(order, session);
+      if (need.kind === 'outcome') return need;
+      if (lockOf(order, session) !== lockOf(order, known)) return { kind: 'again', session: need.session };
     }
   }
 
-  /** Holds the lock. `undefined` where it was lost before anything was asked for. */
-  async #work(order: TokenOrder, lease: Lease): Promise<TokenOutcome | undefined> {
-    let isLoose = false;
+  /** Holds the lock of the refresh token that `known` has. */
+  async #work(order: TokenOrder, known: Session, lease: Lease): Promise<Attempt> {
+    let lockOutcome: LockOutcome = 'unsent';
     try {
-      const session = await this.#options.records.read(order.ticket);
-      const settled = this.#settled(order, session);
-      if (settled !== undefined || typeof session === 'string' || lease.isLost) return settled;
-      const before = session.tokenSets.get(order.provider);
-      if (before === undefined) return { kind: 'needs-login' };
-      const answer = await this.#grant(order, before, lease);
-      isLoose = answer.kind === 'refreshed';
-      const outcome = await this.#keep(order, { session, before, answer });
-      isLoose = false;
-      return outcome;
+      const read = await this.#options.records.read(order.ticket);
+      const isReplaced = lockOf(order, read) !== lockOf(order, known);
+      if (isReplaced) lockOutcome = 'settled';
+      const need = this.#stand(order, read);
+      if (need.kind === 'outcome') return need;
+      const { session, tokens: before } = need;
+      if (isReplaced) return { kind: 'again', session };
+      const answer = await this.#grant(order, need, lease);
+      if (answer === undefined) return { kind: 'again', session };
+      lockOutcome = answer.kind === 'failed' && !answer.isUnsure ? 'unsent' : 'unsure';
+      const kept = await this.#keep(order, { session, before, answer });
+      if (answer.kind !== 'failed' && kept.replaced.kind !== 'away') lockOutcome = 'settled';
+      return this.#conclude(order, kept);
     } finally {
-      if (isLoose) lease.abandon();
-      else this.#release(lease);
+      this.#release(lease, lockOutcome);
     }
   }
 
-  async #grant({ provider }: TokenOrder, before: TokenSet, lease: Lease): Promise<RefreshAnswer> {
-    // Two holders have gone without a word: the token may have been used twice. A third time would be an attack to the provider.
-    const asked =
-      lease.unfinished >= 2 ? undefined : await this.#options.providers.get(provider)?.refresh(before);
-    const detail = 'the refresh token may have been used, and what it brought was lost';
-    return asked ?? { kind: 'refused', error: new CoatcheckError('token_unavailable', { detail }) };
+  /** `undefined` where the lock was lost before anything was asked for. */
+  async #grant(
+    { provider }: TokenOrder,
+    { session, tokens }: GrantNeed,
+    lease: Lease,
+  ): Promise<RefreshAnswer | undefined> {
+    // The token may have been used twice. A third time would be an attack to the provider.
+    if (lease.unfinished >= mostUnfinished && tokens.refreshTokenReusable !== true) {
+      const detail = 'the refresh token may have been used, and what it brought was lost';
+      return { kind: 'refused', error: new CoatcheckError('token_unavailable', { detail }) };
+    }
+    const isHeld = await lease.begin(Math.max(1, session.absoluteDeadlineMs - this.#options.now()));
+    return isHeld ? this.#options.providers.get(provider)?.refresh(tokens) : undefined;
   }
 
-  /** Writes down what the provider has answered, and says what that means for whoever asked. */
-  async #keep(order: TokenOrder, { session, before, answer }: Exchange): Promise<TokenOutcome | undefined> {
+  /** Writes down what the provider has answered. */
+  async #keep(order: TokenOrder, { session, before, answer }: Exchange): Promise<Kept> {
     const { now, telemetry, records } = this.#options;
     const { provider, ticket, rejected } = order;
-    const count = (outcome: string): void => telemetry.metrics.refreshes.inc({ provider, outcome });
-    const isNew = answer.kind === 'refreshed';
-    if (!isNew) this.#tell(eventOf(answer), order, answer.error);
+    if (answer.kind !== 'refreshed') this.#tell(eventOf(answer), order, answer.error);
     const after = tokensAfter(before, answer, { nowMs: now(), isRejected: rejected !== undefined });
-    const replacement = { ticket, provider, session, before, after };
-    const replaced = await replaceTokens(records, { ...replacement, forMs: isNew ? storingMs : 0 });
-    count(replaced.kind === 'replaced' ? answer.kind : replaced.kind);
+    const forMs = answer.kind === 'refreshed' ? storingMs : 0;
+    const replaced = await replaceTokens(records, { ticket, provider, session, before, after, forMs });
+    const outcome = replaced.kind === 'replaced' ? answer.kind : replaced.kind;
+    telemetry.metrics.refreshes.inc({ provider, outcome });
+    return { answer, after, replaced };
+  }
+
+  /** What that means for whoever asked. */
+  #conclude(order: TokenOrder, { answer, after, replaced }: Kept): Attempt {
+    const { now } = this.#options;
+    const isNew = answer.kind === 'refreshed';
     if (isNew && replaced.kind === 'away') {
       this.#tell('token.lost', order, replaced.error);
       throw replaced.error;
     }
-    // Revoking what is of no use any more at the provider (RFC 7009) has its place here.
-    if (isNew && replaced.kind !== 'replaced') this.#tell('token.discarded', order);
-    if (replaced.kind === 'gone') return { kind: 'ended' };
-    if (replaced.kind === 'superseded') return this.#settled(order, replaced.session);
+    if (replaced.kind === 'gone' || replaced.kind === 'superseded') {
+      // Revoking what is of no use any more at the provider (RFC 7009) has its place here, and only where there is no doubt.
+      if (isNew && !replaced.isDoubtful) this.#tell('token.discarded', order);
+      const need = this.#stand(order, replaced.kind === 'gone' ? 'unknown' : replaced.session);
+      return need.kind === 'outcome' ? need : { kind: 'again', session: need.session };
+    }
     if (isNew) this.#tell('token.refreshed', order);
-    if (isNew || isUsable(after, now())) return { kind: 'tokens', tokens: after };
-    if (answer.kind === 'refused') return { kind: 'needs-login' };
+    if (isNew || isUsable(after, now())) return outcomeOf({ kind: 'tokens', tokens: after });
+    if (answer.kind === 'refused') return outcomeOf({ kind: 'needs-login' });
     throw this.#unavailable(order, (after.refreshNotBeforeMs ?? 0) - now());
   }
 
-  /** The answer, unless a grant is needed for it. */
-  #settled(order: TokenOrder, session: Session | string): TokenOutcome | undefined {
-    if (typeof session === 'string') return { kind: 'ended' };
+  /** The outcome, unless a grant is needed for it. */
+  #stand(order: TokenOrder, session: Session | string): Exclude<TokenNeed, { kind: 'wait' }> {
+    if (typeof session === 'string') return outcomeOf({ kind: 'ended' });
     const need = this.#need(order, session);
     if (need.kind === 'wait') throw this.#unavailable(order, need.forMs);
-    return need.kind === 'outcome' ? need.outcome : undefined;
+    return need;
   }
 
-  #release(lease: Lease): void {
-    const releasing = lease.release().finally(() => this.#releasing.delete(releasing));
+  #release(lease: Lease, outcome: LockOutcome): void {
+    const releasing = lease.release(outcome).finally(() => this.#releasing.delete(releasing));
     this.#releasing.add(releasing);
   }
 
@@ -251,6 +255,18 @@ interface Exchange {
   readonly session: Session;
   readonly before: TokenSet;
   readonly answer: RefreshAnswer;
+}
+
+interface Kept {
+  readonly answer: RefreshAnswer;
+  readonly after: TokenSet;
+  readonly replaced: TokenReplacementResult;
+}
+
+/** The lock of the refresh token that a session has now: what is noted there concerns no other token. */
+function lockOf({ ticket, provider }: TokenOrder, session: Session | string): string {
+  const token = typeof session === 'string' ? undefined : session.tokenSets.get(provider)?.refreshToken;
+  return refreshLock(ticket, provider, token ?? '');
 }
 
 function eventOf(answer: Exclude<RefreshAnswer, { kind: 'refreshed' }>): LogEvent {

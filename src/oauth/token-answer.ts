@@ -42,6 +42,8 @@ export function tokenSetOf(answer: TokenEndpointResponse, context: TokenAnswerCo
     ...(idToken !== undefined && { idToken }),
     ...(authorizedAtMs !== undefined && { authorizedAtMs }),
     ...(refreshTokenExpiresAtMs !== undefined && { refreshTokenExpiresAtMs }),
+    ...(before?.refreshToken !== undefined &&
+      before.refreshToken === refreshToken && { refreshTokenReusable: true as const }),
   };
 }
 

@@ -14,12 +14,13 @@ export function tokensAfter(
   { nowMs, isRejected }: { readonly nowMs: number; readonly isRejected: boolean },
 ): TokenSet {
   if (answer.kind === 'refreshed') return answer.tokens;
-  const { refreshToken, refreshTokenExpiresAtMs, refreshFailures = 0, refreshNotBeforeMs, ...rest } = before;
   if (answer.kind === 'refused') {
+    const rest = withoutRefreshToken(before);
     // An access token that an upstream refuses as well is dead.
     const endsAtMs = isRejected ? Math.min(nowMs, rest.accessTokenExpiresAtMs) : rest.accessTokenExpiresAtMs;
     return { ...rest, accessTokenExpiresAtMs: endsAtMs };
   }
+  const { refreshFailures = 0 } = before;
   const waitMs = answer.isOurs
     ? configurationBackOffMs
     : (toldBackOffMs(answer.error.retryAfterMs) ?? backOffMs(refreshFailures));
@@ -35,4 +36,17 @@ function toldBackOffMs(retryAfterMs: number | undefined): number | undefined {
 /** Full jitter, from 1 s to a bound that doubles with each failure up to 60 s. */
 function backOffMs(failures: number): number {
   return 1000 + Math.random() * (Math.min(2000 * 2 ** failures, longestBackOffMs) - 1000);
+}
+
+/** The same tokens, to be used until the access token ends. */
+export function withoutRefreshToken(tokens: TokenSet): TokenSet {
+  const {
+    refreshToken,
+    refreshTokenExpiresAtMs,
+    refreshTokenReusable,
+    refreshFailures,
+    refreshNotBeforeMs,
+    ...rest
+  } = tokens;
+  return rest;
 }

@@ -28,6 +28,8 @@ export interface Transaction {
   readonly returnTo: string;
   /** What earlier providers of the same login have answered. */
   readonly answers: readonly Authorization[];
+  /** The session that goes on, where only this provider is asked again. Default: all are asked, for a new session. */
+  readonly sessionId?: string;
   /** When the login began, Unix time in ms. */
   readonly startedAtMs: number;
   /** The epoch of the person's sessions when the first provider had said who they are. */

@@ -4,8 +4,9 @@ import {
   type ExtendResult,
   epochLifetimeMs,
   type IndexEntry,
+  type LockOutcome,
   type LockResult,
-  lockMemoryMs,
+  type LockTerm,
   type ReadResult,
   type ReplaceResult,
   type SessionStore,
@@ -27,9 +28,13 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SessionStor
 }
 
 interface Lock {
-  readonly owner: string;
+  /** Absent where it is only remembered. */
+  readonly owner?: string;
   readonly unfinished: number;
+  readonly hasBegun: boolean;
   readonly heldUntilMs: number;
+  /** Beyond the holding. */
+  readonly memoryMs: number;
 }
 
 class MemoryStore implements SessionStore {
@@ -106,20 +111,36 @@ class MemoryStore implements SessionStore {
     const isAnother = last !== undefined && last.owner !== owner;
     const forMs = isAnother ? last.heldUntilMs - this.#now() : 0;
     if (forMs > 0) return { kind: 'held', forMs };
-    const unfinished = (last?.unfinished ?? 0) + (isAnother ? 1 : 0);
-    this.#hold(name, { owner, unfinished, heldUntilMs: this.#now() + ttlMs });
+    const { unfinished: before = 0, hasBegun = false, memoryMs = 0, heldUntilMs = 0 } = last ?? {};
+    const unfinished = before + (isAnother && hasBegun ? 1 : 0);
+    this.#hold(name, {
+      owner,
+      unfinished,
+      hasBegun: hasBegun && !isAnother,
+      heldUntilMs: this.#now() + ttlMs,
+      // What is remembered is so to its first end.
+      memoryMs: !isAnother ? memoryMs : unfinished > 0 ? heldUntilMs + memoryMs - this.#now() : 0,
+    });
     return { kind: 'taken', unfinished };
   }
 
-  async renewLock(name: string, owner: string, ttlMs: number): Promise<boolean> {
+  async renewLock(name: string, owner: string, { ttlMs, begunForMs }: LockTerm): Promise<boolean> {
     const last = this.#locks.get(name);
     if (last?.owner !== owner) return false;
-    this.#hold(name, { ...last, heldUntilMs: this.#now() + ttlMs });
+    const begun = begunForMs === undefined ? {} : { hasBegun: true, memoryMs: begunForMs };
+    this.#hold(name, { ...last, ...begun, heldUntilMs: this.#now() + ttlMs });
     return true;
   }
 
-  async unlock(name: string, owner: string): Promise<boolean> {
-    return this.#locks.get(name)?.owner === owner && this.#locks.delete(name);
+  async unlock(name: string, owner: string, outcome: LockOutcome): Promise<boolean> {
+    const last = this.#locks.get(name);
+    if (last?.owner !== owner) return false;
+    const unfinished = last.unfinished + (outcome === 'unsure' && last.hasBegun ? 1 : 0);
+    this.#locks.delete(name);
+    const heldUntilMs = Math.min(last.heldUntilMs, this.#now());
+    if (outcome !== 'settled' && unfinished > 0)
+      this.#hold(name, { unfinished, hasBegun: false, heldUntilMs, memoryMs: last.memoryMs });
+    return true;
   }
 
   async indexAdd(index: string, entry: IndexEntry): Promise<number> {
@@ -159,7 +180,7 @@ class MemoryStore implements SessionStore {
   }
 
   #hold(name: string, lock: Lock): void {
-    this.#locks.set(name, lock, lock.heldUntilMs + lockMemoryMs);
+    this.#locks.set(name, lock, lock.heldUntilMs + lock.memoryMs);
   }
 
   #write(sessionId: string, record: StoredRecord): void {

@@ -27,9 +27,9 @@ export interface ScriptResult<Result extends string> {
 export const redisScripts: {
   readonly replace: RedisScript<'now' | 'expected' | 'record', ReplaceResult['kind']>;
   readonly extend: RedisScript<'now' | 'prefix' | 'idle' | 'minimum', ExtendResult['kind']>;
-  readonly lock: RedisScript<'owner' | 'time' | 'memory', LockResult['kind']>;
+  readonly lock: RedisScript<'owner' | 'time', LockResult['kind']>;
   readonly renewLock: RedisScript<'owner' | 'time' | 'memory', 'renewed' | 'lost'>;
-  readonly unlock: RedisScript<'owner', 'unlocked' | 'lost'>;
+  readonly unlock: RedisScript<'owner' | 'outcome', 'unlocked' | 'lost'>;
   readonly indexAdd: RedisScript<'now' | 'end' | 'member', 'added'>;
   readonly indexEpoch: RedisScript<'now', 'told'>;
   readonly indexClose: RedisScript<'now' | 'lifetime', 'closed'>;
@@ -38,9 +38,9 @@ export const redisScripts: {
 } = {
   replace: script('replace', ['now', 'expected', 'record'], ['replaced', 'conflict', 'gone']),
   extend: script('extend', ['now', 'prefix', 'idle', 'minimum'], ['extended', 'fresh', 'gone']),
-  lock: script('lock', ['owner', 'time', 'memory'], ['taken', 'held']),
+  lock: script('lock', ['owner', 'time'], ['taken', 'held']),
   renewLock: script('renew-lock', ['owner', 'time', 'memory'], ['renewed', 'lost']),
-  unlock: script('unlock', ['owner'], ['unlocked', 'lost']),
+  unlock: script('unlock', ['owner', 'outcome'], ['unlocked', 'lost']),
   indexAdd: script('index-add', ['now', 'end', 'member'], ['added']),
   indexEpoch: script('index-epoch', ['now'], ['told']),
   indexClose: script('index-close', ['now', 'lifetime'], ['closed']),

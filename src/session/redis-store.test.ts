@@ -82,7 +82,7 @@ describe('the Redis store on its server', () => {
     await store.extend(id, Date.now() + 20 * minute, 0);
     await store.putOnce(id, Buffer.from('transaction'), minute);
     await store.lock(id, 'owner', minute);
-    await store.renewLock(id, 'owner', 2 * minute);
+    await store.renewLock(id, 'owner', { ttlMs: 2 * minute });
     for (const [member, endMs] of [
       ['a', endsAtMs - minute],
       ['b', endsAtMs],
@@ -120,8 +120,8 @@ describe('the Redis store on its server', () => {
       ['SET', 'o', () => store.putOnce(id, Buffer.from('once'), minute)],
       ['GETDEL', 'o', () => store.takeOnce(id)],
       ['EVALSHA', 'l', () => store.lock(id, 'owner', minute)],
-      ['EVALSHA', 'l', () => store.renewLock(id, 'owner', minute)],
-      ['EVALSHA', 'l', () => store.unlock(id, 'owner')],
+      ['EVALSHA', 'l', () => store.renewLock(id, 'owner', { ttlMs: minute })],
+      ['EVALSHA', 'l', () => store.unlock(id, 'owner', 'settled')],
       ['EVALSHA', 'i', () => store.indexAdd(id, entry)],
       ['EVALSHA', 'i', () => store.indexEpoch(id)],
       ['EVALSHA', 'i', () => store.indexClose(id)],
@@ -244,8 +244,8 @@ describe('S-064 with replies mixed up on the way', () => {
     putOnce: () => store.putOnce(newSessionId(), Buffer.from('new'), minute),
     takeOnce: () => store.takeOnce(second),
     lock: () => store.lock(second, 'other', minute),
-    renewLock: () => store.renewLock(second, `owner of ${second}`, minute),
-    unlock: () => store.unlock(second, `owner of ${second}`),
+    renewLock: () => store.renewLock(second, `owner of ${second}`, { ttlMs: minute }),
+    unlock: () => store.unlock(second, `owner of ${second}`, 'settled'),
     indexAdd: () => store.indexAdd(second, { member: 'm', expiresAtMs: Date.now() + minute }),
     indexEpoch: () => store.indexEpoch(second),
     indexClose: () => store.indexClose(second),

@@ -8,8 +8,9 @@ import {
   type ExtendResult,
   epochLifetimeMs,
   type IndexEntry,
+  type LockOutcome,
   type LockResult,
-  lockMemoryMs,
+  type LockTerm,
   type ReadResult,
   type ReplaceResult,
   type SessionStore,
@@ -131,21 +132,21 @@ class RedisStore implements SessionStore {
   }
 
   async lock(name: string, owner: string, ttlMs: number): Promise<LockResult> {
-    const values = { owner, time: ttlMs, memory: lockMemoryMs };
+    const values = { owner, time: ttlMs };
     const { result, value } = await this.#run(redisScripts.lock, this.#key('l', name), values);
     return result === 'taken'
       ? { kind: result, unfinished: Number(value) }
       : { kind: result, forMs: Number(value) };
   }
 
-  async renewLock(name: string, owner: string, ttlMs: number): Promise<boolean> {
-    const values = { owner, time: ttlMs, memory: lockMemoryMs };
+  async renewLock(name: string, owner: string, { ttlMs, begunForMs = 0 }: LockTerm): Promise<boolean> {
+    const values = { owner, time: ttlMs, memory: begunForMs };
     const { result } = await this.#run(redisScripts.renewLock, this.#key('l', name), values);
     return result === 'renewed';
   }
 
-  async unlock(name: string, owner: string): Promise<boolean> {
-    const { result } = await this.#run(redisScripts.unlock, this.#key('l', name), { owner });
+  async unlock(name: string, owner: string, outcome: LockOutcome): Promise<boolean> {
+    const { result } = await this.#run(redisScripts.unlock, this.#key('l', name), { owner, outcome });
     return result === 'unlocked';
   }
 

@@ -28,6 +28,8 @@ export interface TokenSet {
   readonly authorizedAtMs?: number;
   /** Unix time in ms. Absent: it lasts as long as the session may. */
   readonly refreshTokenExpiresAtMs?: number;
+  /** The last refresh has brought no other refresh token, so this one works more than once. */
+  readonly refreshTokenReusable?: true;
   /** How many refreshes in a row have failed for a passing reason. Absent: none. */
   readonly refreshFailures?: number;
   /** Nobody asks the provider before this moment, Unix time in ms. */

@@ -48,15 +48,29 @@ export type ExtendResult =
 /** The answer to `lock`. */
 export type LockResult =
   /**
-   * `unfinished`: how many holders before this one let it run out without a word, since the last who unlocked. They crashed, or
-   * lost the store: what they did last nobody knows.
+   * `unfinished`: how many holders before this one have begun and let it run out without a word, or have unlocked it as
+   * `unsure`, since the last who settled. What they did last nobody knows.
    */
   | { readonly kind: 'taken'; readonly unfinished: number }
   /** By another owner, for so long yet unless they renew or unlock it. */
   | { readonly kind: 'held'; readonly forMs: number };
 
-/** A holder who let a lock run out is remembered for 10 minutes. */
-export const lockMemoryMs: number = 600_000;
+/** For how long a lock is held. */
+export interface LockTerm {
+  /** From now on. */
+  readonly ttlMs: number;
+  /**
+   * Given just before the holder does what cannot be repeated at will: unless they unlock, they count as unfinished from then on,
+   * for this long beyond the holding. Default: as before.
+   */
+  readonly begunForMs?: number;
+}
+
+/**
+ * What became of what a lock was held for. `settled`: it came to its end, and nothing unfinished matters any more. `unsent`: it was
+ * not done. `unsure`: it may have been done; its holder counts as unfinished, if they had begun.
+ */
+export type LockOutcome = 'settled' | 'unsent' | 'unsure';
 
 /** One member of an index: a session id and the moment (Unix time in ms) at which it is trimmed. */
 export interface IndexEntry {
@@ -125,11 +139,16 @@ export interface SessionStore {
    */
   lock(name: string, owner: string, ttlMs: number): Promise<LockResult>;
 
-  /** Prolongs the lock to `ttlMs` from now, if nobody has taken it since `owner` did. One command. */
-  renewLock(name: string, owner: string, ttlMs: number): Promise<boolean>;
+  /**
+   * Prolongs the lock, and marks a beginning, if `owner` holds it, or has begun and nobody has taken it since. One command.
+   */
+  renewLock(name: string, owner: string, term: LockTerm): Promise<boolean>;
 
-  /** Releases the lock, if nobody has taken it since `owner` did; a no-op otherwise. One command. */
-  unlock(name: string, owner: string): Promise<boolean>;
+  /**
+   * Releases the lock, if nobody has taken it since `owner` did; a no-op otherwise. Nothing is left of a lock without unfinished
+   * holders. One command.
+   */
+  unlock(name: string, owner: string, outcome: LockOutcome): Promise<boolean>;
 
   /**
    * Adds to an index, or moves the end of a member; the index lives as long as its last entry. Trims what has expired. Answers

@@ -34,7 +34,7 @@ test("S-109 an upstream whose provider's token has expired gets no call, and nev
   const notebook = await ask('/api/eln/entities');
   expect([notebook.status, notebook.json()]).toMatchObject([
     401,
-    { code: 'token_unavailable', provider: 'notebook', login: '/auth/login' },
+    { code: 'token_unavailable', provider: 'notebook', login: '/auth/login?provider=notebook' },
   ]);
   expect(facadeCalls()).toBe(before);
   const systems = await ask('/api/systems/employees/me');
@@ -46,7 +46,7 @@ test("S-109 an upstream whose provider's token has expired gets no call, and nev
   const page = await ask('/api/eln/entities', { accept: 'text/html' });
   expect([page.status, page.headers.location]).toEqual([
     303,
-    '/auth/login?return_to=%2Fapi%2Feln%2Fentities',
+    '/auth/login?provider=notebook&return_to=%2Fapi%2Feln%2Fentities',
   ]);
 });
 

@@ -192,12 +192,12 @@ export class Replica {
 
   async #lock({ name, owner, holdMs }: On<'lock'>): Promise<Told> {
     const [locked, span] = await this.#timed(async () => ({
-      kind: (await this.#store.lock(name, owner, lockTtlMs)) ? 'locked' : 'held',
+      kind: (await this.#store.lock(name, owner, lockTtlMs)).kind,
     }));
-    if (locked.kind !== 'locked') return { about: 'lock', hold: undefined };
+    if (locked.kind !== 'taken') return { about: 'lock', hold: undefined };
     await delay(holdMs);
     const endMs = Math.min(nowMs(), span.startMs + lockTtlMs - lockMarginMs);
-    await this.#timed(async () => ({ kind: await this.#store.unlock(name, owner) }));
+    await this.#timed(async () => ({ kind: await this.#store.unlock(name, owner, 'settled') }));
     return {
       about: 'lock',
       hold: { name, owner, replica: this.#number, startMs: span.endMs, endMs },
