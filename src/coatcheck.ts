@@ -3,6 +3,7 @@ import { reloadConfig } from './config/reload.ts';
 import type { Config } from './config.ts';
 import { Login } from './oauth/login.ts';
 import { createProvider } from './oauth/provider.ts';
+import { Revocation } from './oauth/revocation.ts';
 import { createTransactionStore } from './oauth/transaction.ts';
 import type { PersonSessions } from './person-sessions.ts';
 import { DurableConnection } from './session/durable-connection.ts';
@@ -55,21 +56,19 @@ export interface CoatcheckOptions {
  * `store_unavailable` until it answers. Throws `config_invalid` where the configuration cannot work.
  */
 export async function createCoatcheck(config: Config, options: CoatcheckOptions = {}): Promise<Coatcheck> {
-  const { now = Date.now, logDestination } = options;
-  const telemetry = createTelemetry({
-    level: config.log.level,
-    processMetrics: true,
-    ...(config.keys[0] === undefined ? {} : { referenceKey: config.keys[0].secret }),
-    ...(logDestination === undefined ? {} : { destination: logDestination }),
-  });
+  const { now = Date.now } = options;
+  const telemetry = telemetryOf(config, options);
   const { store, connected, start } = openStore(config, options, telemetry);
   const keyring = keyringOf(config);
   const { mode, ...size } = config.store.nearCache;
   const providers = config.login.map((name) => providerOf(config, name, { telemetry, now }));
+  const byName = new Map(providers.map((provider) => [provider.name, provider]));
+  const revocation = new Revocation({ providers: byName, telemetry });
   const nearCache = new NearCache({ ...size, now });
   const sessions = new SessionManager({
     store,
-    providers: new Map(providers.map((provider) => [provider.name, provider])),
+    providers: byName,
+    discard: (tokenSets) => revocation.begin(tokenSets),
     keyring,
     telemetry,
     now,
@@ -107,9 +106,19 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     },
     async close() {
       await sessions.close();
+      await revocation.close();
       await store.close();
     },
   };
+}
+
+function telemetryOf(config: Config, { logDestination }: CoatcheckOptions): Telemetry {
+  return createTelemetry({
+    level: config.log.level,
+    processMetrics: true,
+    ...(config.keys[0] === undefined ? {} : { referenceKey: config.keys[0].secret }),
+    ...(logDestination === undefined ? {} : { destination: logDestination }),
+  });
 }
 
 /** The keyring of the keys that the configuration has at the time. */

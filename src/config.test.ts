@@ -40,6 +40,7 @@ describe('a valid configuration', () => {
           discovery: true,
           pushedAuthorizationRequests: 'if-required',
           idTokenSignedResponseAlg: 'RS256',
+          revokeAtLogout: true,
           userinfo: true,
           authorizationParameters: {},
           timeoutMs: 5000,

@@ -133,6 +133,10 @@ export interface ProviderConfig {
   /** Present without discovery where `userinfo` is true. */
   userinfoEndpoint?: string;
   pushedAuthorizationRequestEndpoint?: string;
+  /** Default: with discovery the announced one, else none. */
+  revocationEndpoint?: string;
+  /** RFC 7009. Default: true. */
+  revokeAtLogout: boolean;
   /** Default: `RS256`. */
   idTokenSignedResponseAlg: SignatureAlgorithm;
   /** Longest since the person proved who they are, ms (OpenID Connect Core §3.1.2.1 `max_age`). Default: any time. */

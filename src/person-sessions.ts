@@ -29,6 +29,8 @@ export interface PersonSessionsOptions {
   readonly keyring: Keyring;
   readonly telemetry: Telemetry;
   readonly nearCache?: NearCache;
+  /** Takes the tokens of sessions that end, where this process has them in memory; nobody else can open them. Default: nothing. */
+  readonly discard?: (tokenSets: Session['tokenSets']) => void;
   /** Most sessions of one person at a time; at one more the oldest ends. Default 0: no limit. */
   readonly limit?: number;
   /** Sessions from before this moment (Unix time in ms) have ended, once it has come. Default: none. */
@@ -163,14 +165,16 @@ export class PersonSessions {
 
   /** Session first, index last: what is interrupted can be done again. */
   async #endEach(index: string, members: readonly IndexEntry[]): Promise<number> {
-    const { store, nearCache, telemetry } = this.#options;
+    const { store, nearCache, telemetry, discard } = this.#options;
     const ended = await inBatches(members, async ({ member }) => {
+      const known = nearCache?.lastVerified(member)?.session;
       // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
       nearCache?.invalidate(member);
       const existed = await store.destroy(member);
       nearCache?.invalidate(member);
       await store.indexRemove(index, member);
       if (existed) telemetry.log('session.ended', { session: this.#referenceOf(member) });
+      if (existed && known !== undefined) discard?.(known.tokenSets);
       return existed;
     });
     return ended.filter(Boolean).length;

@@ -70,6 +70,8 @@ export interface SessionManagerOptions {
   readonly cacheMode?: 'tracked' | 'dangerously-untracked' | 'off';
   /** Those whose tokens can be refreshed, by name. Default: none. */
   readonly providers?: ReadonlyMap<string, RefreshableProvider>;
+  /** Takes the tokens of sessions that end, as far as they can be had. Default: nothing becomes of them. */
+  readonly discard?: (tokenSets: ReadonlyMap<string, TokenSet>) => void;
   /** Most sessions of one person at a time; at one more the oldest ends. Default 0: no limit. */
   readonly limit?: number;
   /** Sessions from before this moment (Unix time in ms) have ended, once it has come. Asked at each load. Default: none. */
@@ -91,7 +93,7 @@ export class SessionManager {
   readonly #refresh: Refresh;
 
   constructor(options: SessionManagerOptions) {
-    const { now = Date.now, providers = new Map(), store, telemetry } = options;
+    const { now = Date.now, providers = new Map(), store, telemetry, discard } = options;
     this.#options = options;
     this.#now = now;
     this.people = new PersonSessions(options);
@@ -102,7 +104,7 @@ export class SessionManager {
       onUnreadable: (sessionId, why) =>
         telemetry.log('session.unreadable', { session: telemetry.sessionReference(sessionId), why }),
     });
-    this.#refresh = new Refresh({ store, records: this.#records, providers, telemetry, now });
+    this.#refresh = new Refresh({ store, records: this.#records, providers, telemetry, discard, now });
   }
 
   /**
@@ -202,12 +204,16 @@ export class SessionManager {
 
   /** Ends the session of a cookie value, everywhere and at once. True if there was one. At most three commands. */
   async destroy(cookieValue: string): Promise<boolean> {
-    const { store, telemetry, nearCache } = this.#options;
+    const { store, telemetry, discard } = this.#options;
     const ticket = readTicket(cookieValue);
     if (ticket === undefined) return false;
-    const session = nearCache?.get(ticket.sessionId) ?? (await this.#records.read(ticket));
+    // From the store, not from memory: the latest tokens are those to be discarded.
+    const session = await this.#records.read(ticket);
     const existed = await this.#end(ticket.sessionId);
-    if (typeof session !== 'string') await store.indexRemove(userIndex(session.user), ticket.sessionId);
+    if (typeof session !== 'string') {
+      if (existed) discard?.(session.tokenSets);
+      await store.indexRemove(userIndex(session.user), ticket.sessionId);
+    }
     if (existed)
       telemetry.log('session.destroyed', { session: telemetry.sessionReference(ticket.sessionId) });
     return existed;

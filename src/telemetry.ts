@@ -41,6 +41,7 @@ export type LogEvent =
   | 'token.misconfigured'
   | 'token.lost'
   | 'token.discarded'
+  | 'token.not_revoked'
   | 'upstream.cut';
 
 /** Each event's level and the sentence that stands in the line. */
@@ -80,6 +81,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   ],
   'token.lost': ['error', 'a token was refreshed and could not be stored'],
   'token.discarded': ['warn', 'a token was refreshed in vain: the session has ended or has newer ones'],
+  'token.not_revoked': ['warn', 'a token could not be revoked at its provider; it lasts until it expires'],
 };
 
 /** Every field a log line may have. None of them may hold a secret. */

@@ -85,6 +85,7 @@ const endpoints = [
   'jwksUri',
   'userinfoEndpoint',
   'pushedAuthorizationRequestEndpoint',
+  'revocationEndpoint',
 ] as const;
 
 function* checkEndpoints(name: string, provider: ProviderConfig): Problems {

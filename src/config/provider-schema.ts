@@ -99,6 +99,14 @@ export const provider: z.ZodType<ProviderConfig> = z
       'Only with `discovery: false`, and always there if `pushedAuthorizationRequests` is `always`.',
       endpoint,
     ).exactOptional(),
+    revocationEndpoint: about(
+      'Where tokens are taken back (RFC 7009). Only with `discovery: false`.',
+      endpoint,
+    ).exactOptional(),
+    revokeAtLogout: about(
+      'Whether tokens are revoked at logout, where the provider offers that (RFC 7009). `false` where the provider would end the person’s other sessions with them.',
+      flag(),
+    ).prefault(true),
     idTokenSignedResponseAlg: about(
       'The one signature algorithm accepted on ID tokens.',
       signatureAlgorithm,

@@ -120,6 +120,7 @@ function staticMetadata(config: ProviderConfig): client.ServerMetadata {
     jwks_uri: config.jwksUri,
     userinfo_endpoint: config.userinfoEndpoint,
     pushed_authorization_request_endpoint: config.pushedAuthorizationRequestEndpoint,
+    revocation_endpoint: config.revocationEndpoint,
   };
   const present = Object.entries(given).filter(([, url]) => url !== undefined);
   return { issuer: config.issuer, ...Object.fromEntries(present) };
@@ -127,6 +128,7 @@ function staticMetadata(config: ProviderConfig): client.ServerMetadata {
 
 const endpoints = ['authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint'] as const;
 const pushing = 'pushed_authorization_request_endpoint';
+const revoking = 'revocation_endpoint';
 
 /** Stricter than the library: the issuer by plain string comparison, every endpoint that is needed, none that takes secrets in the clear. */
 function checkMetadata(name: string, config: ProviderConfig, metadata: client.ServerMetadata): void {
@@ -137,12 +139,17 @@ function checkMetadata(name: string, config: ProviderConfig, metadata: client.Se
     );
   }
   const aliases = usesCertificate(config) ? metadata.mtls_endpoint_aliases : undefined;
-  const pushed = pushesRequests(config, metadata);
-  for (const key of pushed ? ([...endpoints, pushing] as const) : endpoints) {
+  const asked = [
+    ...endpoints,
+    ...(pushesRequests(config, metadata) ? ([pushing] as const) : []),
+    ...(config.revokeAtLogout ? ([revoking] as const) : []),
+  ];
+  for (const key of asked) {
     const alias = key === 'authorization_endpoint' || key === 'jwks_uri' ? undefined : aliases?.[key];
     const url = alias ?? metadata[key];
-    const optional = key === 'userinfo_endpoint' || (key === 'jwks_uri' && !usesOpenid(config));
-    const takesProof = key === 'token_endpoint' || key === pushing;
+    const optional =
+      key === 'userinfo_endpoint' || key === revoking || (key === 'jwks_uri' && !usesOpenid(config));
+    const takesProof = key === 'token_endpoint' || key === pushing || key === revoking;
     const safe = takesProof && usesCertificate(config) ? isSecure : isSecureOrLoopback;
     if (url === undefined ? optional : safe(url)) continue;
     throw invalidAnswer(name, `${key} is missing or not https`);

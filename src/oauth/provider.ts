@@ -11,7 +11,12 @@ import {
   type RefreshFault,
   refreshFault,
 } from './provider-fault.ts';
-import { createProviderSettings, pushesRequests, usesOpenid } from './provider-settings.ts';
+import {
+  createProviderSettings,
+  type ProviderSettings,
+  pushesRequests,
+  usesOpenid,
+} from './provider-settings.ts';
 import { checkTokenType, tokenSetOf } from './token-answer.ts';
 import type { Authorization, Transaction } from './transaction.ts';
 
@@ -33,12 +38,28 @@ export interface Provider {
    * and against the one before (OpenID Connect Core §12.2). What the answer leaves out stays as it was. Never throws.
    */
   refresh(tokens: TokenSet): Promise<RefreshAnswer>;
+  /** Takes a token back (RFC 7009 §2.1). Never throws. */
+  revoke(token: RevocableToken): Promise<RevocationAnswer>;
   /** Longest wait for one answer, ms. */
   readonly timeoutMs: number;
 }
 
 /** The answer to `refresh`. */
 export type RefreshAnswer = { readonly kind: 'refreshed'; readonly tokens: TokenSet } | RefreshFault;
+
+/** A token, after its name in RFC 7009 §2.1. */
+export type RevocableToken = readonly [hint: 'access_token' | 'refresh_token', token: string];
+
+/** The answer to `revoke`. */
+export type RevocationAnswer =
+  /** The token is worth nothing any more; or never was. */
+  | { readonly kind: 'revoked' }
+  /** The provider does not do that, or is not to be asked. */
+  | { readonly kind: 'not-offered' }
+  /** It may be valid yet (RFC 7009 §2.2.1): to be tried again. */
+  | { readonly kind: 'unavailable'; readonly error: CoatcheckError }
+  /** To ask again changes nothing. */
+  | { readonly kind: 'refused'; readonly error: CoatcheckError };
 
 /** Options of {@link createProvider}. */
 export interface ProviderOptions {
@@ -104,23 +125,52 @@ export function createProvider(options: ProviderOptions): Provider {
 
     timeoutMs: config.timeoutMs,
 
-    async refresh(before) {
-      return telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, async () => {
-        try {
-          const answer = await client.refreshTokenGrant(await configuration(), before.refreshToken ?? '');
-          const idToken = answer.claims();
-          const foreign = idToken && foreignClaim(idToken, before);
-          if (foreign !== undefined) return foreignIdToken(name, foreign);
-          if (idToken !== undefined) checkIdToken(name, config, idToken);
-          const { now = Date.now } = options;
-          const tokens = tokenSetOf(answer, { ...options, nowMs: now(), subject: before.subject, before });
-          return { kind: 'refreshed', tokens };
-        } catch (error) {
-          return refreshFault(name, error);
-        }
-      });
-    },
+    refresh: (before) =>
+      telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, () =>
+        refreshed(options, configuration, before),
+      ),
+
+    revoke: (token) =>
+      telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, () =>
+        revoked(options, configuration, token),
+      ),
   };
+}
+
+async function refreshed(
+  options: ProviderOptions,
+  configuration: ProviderSettings,
+  before: TokenSet,
+): Promise<RefreshAnswer> {
+  const { name, config, now = Date.now } = options;
+  try {
+    const answer = await client.refreshTokenGrant(await configuration(), before.refreshToken ?? '');
+    const idToken = answer.claims();
+    const foreign = idToken && foreignClaim(idToken, before);
+    if (foreign !== undefined) return foreignIdToken(name, foreign);
+    if (idToken !== undefined) checkIdToken(name, config, idToken);
+    const tokens = tokenSetOf(answer, { ...options, nowMs: now(), subject: before.subject, before });
+    return { kind: 'refreshed', tokens };
+  } catch (error) {
+    return refreshFault(name, error);
+  }
+}
+
+async function revoked(
+  { name, config }: ProviderOptions,
+  configuration: ProviderSettings,
+  [hint, token]: RevocableToken,
+): Promise<RevocationAnswer> {
+  if (!config.revokeAtLogout) return { kind: 'not-offered' };
+  try {
+    const settings = await configuration();
+    if (settings.serverMetadata().revocation_endpoint === undefined) return { kind: 'not-offered' };
+    await client.tokenRevocation(settings, token, { token_type_hint: hint });
+    return { kind: 'revoked' };
+  } catch (thrown) {
+    const error = providerFault(name, thrown);
+    return { kind: error.retryable ? 'unavailable' : 'refused', error };
+  }
 }
 
 /** RFC 9207 §2.4, by plain string comparison, on errors too. The library checks it as well, but blames the provider. */

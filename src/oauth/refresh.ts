@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { CoatcheckError } from '../errors.ts';
 import { isDueForRefresh, isRefreshable, isUsable, type Session, type TokenSet } from '../session/session.ts';
 import type { SessionRecords, SessionWatch } from '../session/session-records.ts';
@@ -9,6 +8,7 @@ import { type Lease, takeLease } from './lease.ts';
 import type { Provider, RefreshAnswer } from './provider.ts';
 import { replaceTokens } from './token-replacement.ts';
 import { tokensAfter } from './tokens-after.ts';
+import { within } from './within.ts';
 
 /** A provider, as far as refreshing goes. */
 export type RefreshableProvider = Pick<Provider, 'refresh' | 'timeoutMs'>;
@@ -35,6 +35,8 @@ export interface RefreshOptions {
   readonly records: SessionRecords;
   readonly providers: ReadonlyMap<string, RefreshableProvider>;
   readonly telemetry: Telemetry;
+  /** Takes tokens that came when their session had ended. Default: nothing becomes of them. */
+  readonly discard?: ((tokenSets: ReadonlyMap<string, TokenSet>) => void) | undefined;
   readonly now: () => number;
 }
 
@@ -208,8 +210,9 @@ export class Refresh {
       this.#tell('token.lost', order, replaced.error);
       throw replaced.error;
     }
-    // Revoking what is of no use any more at the provider (RFC 7009) has its place here.
     if (isNew && replaced.kind !== 'replaced') this.#tell('token.discarded', order);
+    // Not what is superseded: at the provider it may be of one grant with the better tokens, and end with it.
+    if (isNew && replaced.kind === 'gone') this.#options.discard?.(new Map([[provider, after]]));
     if (replaced.kind === 'gone') return { kind: 'ended' };
     if (replaced.kind === 'superseded') return this.#settled(order, replaced.session);
     if (isNew) this.#tell('token.refreshed', order);
@@ -261,14 +264,4 @@ function eventOf(answer: Exclude<RefreshAnswer, { kind: 'refreshed' }>): LogEven
 /** An unambiguous tuple. */
 function flightName(sessionId: string, provider: string): string {
   return JSON.stringify([sessionId, provider]);
-}
-
-/** The result of work that is done in time; it goes on in any case. */
-async function within<Result>(work: Promise<Result>, timeoutMs: number): Promise<Result | undefined> {
-  const timer = new AbortController();
-  try {
-    return await Promise.race([work, delay(timeoutMs, undefined, { signal: timer.signal })]);
-  } finally {
-    timer.abort();
-  }
 }
