@@ -1,6 +1,7 @@
 import type { DestinationStream } from 'pino';
 import { reloadConfig } from './config/reload.ts';
 import type { Config } from './config.ts';
+import { BackchannelLogout } from './oauth/backchannel-logout.ts';
 import { Login } from './oauth/login.ts';
 import { createProvider } from './oauth/provider.ts';
 import { Revocation } from './oauth/revocation.ts';
@@ -27,6 +28,8 @@ export interface Coatcheck {
   readonly people: PersonSessions;
   /** Logins: begin, resume. */
   readonly login: Login;
+  /** Logout tokens of providers: receive. */
+  readonly backchannelLogout: BackchannelLogout;
   readonly telemetry: Telemetry;
   /** Whether the session store is connected now. */
   readonly storeConnected: () => boolean;
@@ -85,6 +88,12 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     storeConnected: connected,
     sessions,
     people: sessions.people,
+    backchannelLogout: new BackchannelLogout({
+      providers: byName,
+      store,
+      end: (order) => sessions.people.endByProvider(order),
+      telemetry,
+    }),
     login: new Login({
       providers,
       configs: config.providers,
@@ -95,21 +104,29 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
       publicUrl: config.publicUrl,
       claims: config.session.claims,
     }),
-    reload(next) {
-      const { taken, needsRestart } = reloadConfig(config, next);
-      const [key] = config.keys;
-      if (key !== undefined) telemetry.configure({ level: config.log.level, referenceKey: key.secret });
-      // What a key has opened that is gone must not live on in memory.
-      if (taken.includes('keys')) nearCache.clear();
-      telemetry.log('config.reloaded', { why: taken.join(', ') || 'nothing' });
-      if (needsRestart.length > 0) telemetry.log('config.needs_restart', { why: needsRestart.join(', ') });
-    },
+    reload: (next) => takeOver({ config, telemetry, nearCache }, next),
     async close() {
       await sessions.close();
       await revocation.close();
       await store.close();
     },
   };
+}
+
+interface Reloadable {
+  readonly config: Config;
+  readonly telemetry: Telemetry;
+  readonly nearCache: NearCache;
+}
+
+function takeOver({ config, telemetry, nearCache }: Reloadable, next: Config): void {
+  const { taken, needsRestart } = reloadConfig(config, next);
+  const [key] = config.keys;
+  if (key !== undefined) telemetry.configure({ level: config.log.level, referenceKey: key.secret });
+  // What a key has opened that is gone must not live on in memory.
+  if (taken.includes('keys')) nearCache.clear();
+  telemetry.log('config.reloaded', { why: taken.join(', ') || 'nothing' });
+  if (needsRestart.length > 0) telemetry.log('config.needs_restart', { why: needsRestart.join(', ') });
 }
 
 function telemetryOf(config: Config, { logDestination }: CoatcheckOptions): Telemetry {

@@ -41,6 +41,7 @@ describe('a valid configuration', () => {
           pushedAuthorizationRequests: 'if-required',
           idTokenSignedResponseAlg: 'RS256',
           revokeAtLogout: true,
+          backchannelLogout: false,
           userinfo: true,
           authorizationParameters: {},
           timeoutMs: 5000,

@@ -137,6 +137,8 @@ export interface ProviderConfig {
   revocationEndpoint?: string;
   /** RFC 7009. Default: true. */
   revokeAtLogout: boolean;
+  /** Whether logout tokens of this provider end sessions (OpenID Connect Back-Channel Logout 1.0). Default: false. */
+  backchannelLogout: boolean;
   /** Default: `RS256`. */
   idTokenSignedResponseAlg: SignatureAlgorithm;
   /** Longest since the person proved who they are, ms (OpenID Connect Core §3.1.2.1 `max_age`). Default: any time. */

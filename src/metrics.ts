@@ -10,6 +10,7 @@ export interface Metrics {
   readonly outageDecisions: Counter<'decision'>;
   readonly refreshes: Counter<'provider' | 'outcome'>;
   readonly revocations: Counter<'provider' | 'outcome'>;
+  readonly backchannelLogouts: Counter<'provider' | 'outcome'>;
   readonly logins: Counter<'outcome'>;
   readonly providerSeconds: Histogram<'provider' | 'outcome'>;
   readonly upstreamSeconds: Histogram<'upstream' | 'outcome'>;
@@ -48,9 +49,10 @@ export function createMetrics(registry: Registry): Metrics {
       'provider',
       'outcome',
     ),
-    revocations: counter(
-      'token_revocations',
-      'Revocations of tokens by outcome: revoked, refused, or unavailable where the provider did not answer for so long that it was given up.',
+    revocations: counter('token_revocations', 'Revocations of tokens by outcome.', 'provider', 'outcome'),
+    backchannelLogouts: counter(
+      'backchannel_logouts',
+      'Logout tokens of providers by outcome: ended, nobody, refused, or failed where it is to be sent again.',
       'provider',
       'outcome',
     ),

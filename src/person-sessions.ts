@@ -1,7 +1,14 @@
 import { CoatcheckError } from './errors.ts';
 import type { NearCache } from './session/near-cache.ts';
 import type { Keyring } from './session/seal.ts';
-import { type Session, signedInBefore, type User, userIndex } from './session/session.ts';
+import {
+  indexesOf,
+  providerSessionIndex,
+  type Session,
+  signedInBefore,
+  type User,
+  userIndex,
+} from './session/session.ts';
 import { openMetadata, type SessionMetadata } from './session/session-record.ts';
 import { epochLifetimeMs, type IndexEntry, type SessionStore, type StoredRecord } from './session/store.ts';
 import type { Telemetry } from './telemetry.ts';
@@ -21,6 +28,13 @@ export interface LoginProgress {
   readonly startedAtMs: number;
   /** The epoch when it turned out who the person is; absent where no other provider was asked after that. */
   readonly personEpoch?: number;
+}
+
+/** What a provider says is over: one session of its own, or else all of one person. */
+export interface ProviderLogout {
+  readonly issuer: string;
+  readonly subject?: string;
+  readonly sid?: string;
 }
 
 /** Options of {@link PersonSessions}. */
@@ -102,30 +116,44 @@ export class PersonSessions {
   }
 
   /**
-   * Writes a new session and lists it. Three commands. Throws `login_expired` where everything of the person was ended after
+   * Ends what a provider says is over: all that came from one session there, or all of one person there; and whatever login of it is
+   * under way. How many have ended. One command, and two per session.
+   */
+  async endByProvider({ issuer, subject = '', sid }: ProviderLogout): Promise<number> {
+    const index = sid === undefined ? userIndex({ issuer, subject }) : providerSessionIndex(issuer, sid);
+    return this.#endEach(index, await this.#options.store.indexClose(index));
+  }
+
+  /**
+   * Writes a new session and lists it. Three commands, and two for each further index. Throws `login_expired` where everything of the person was ended after
    * the login had begun: then there is no session.
    */
   async admit(
-    { id, user }: Pick<Session, 'id' | 'user'>,
+    session: Pick<Session, 'id' | 'user' | 'tokenSets' | 'absoluteDeadlineMs'>,
     record: Omit<StoredRecord, 'generation'>,
     login: LoginProgress | undefined,
   ): Promise<void> {
     const { store } = this.#options;
-    const index = userIndex(user);
-    const expiresAtMs = record.absoluteDeadlineMs;
+    const { id: member, user } = session;
+    // Refreshed tokens may prolong the record up to here.
+    const { absoluteDeadlineMs: expiresAtMs } = session;
+    const indexes = indexesOf(session);
+    const addToEach = (endsAtMs: number): Promise<number[]> =>
+      Promise.all(indexes.map((index) => store.indexAdd(index, { member, expiresAtMs: endsAtMs })));
     this.#refuseIf(login !== undefined && this.#hasLapsed(login.startedAtMs));
     // First for a moment, then for good: so the first end is never the one that a list has shown of a living session.
     const pendingUntilMs = Math.min(this.#now() + pendingMs, expiresAtMs - 1);
-    const epoch = await store.indexAdd(index, { member: id, expiresAtMs: pendingUntilMs });
-    this.#refuseIf(login !== undefined && login.startedAtMs <= epoch);
-    this.#refuseIf(login?.personEpoch !== undefined && login.personEpoch !== epoch);
-    if (!(await store.create(id, record))) {
+    const epochs = await addToEach(pendingUntilMs);
+    this.#refuseIf(login !== undefined && login.startedAtMs <= Math.max(...epochs));
+    const personEpoch = epochs[indexes.indexOf(userIndex(user))];
+    this.#refuseIf(login?.personEpoch !== undefined && login.personEpoch !== personEpoch);
+    if (!(await store.create(member, record))) {
       throw new CoatcheckError('internal', {
         detail: 'a new session id was taken already: the random source is broken',
       });
     }
-    if ((await store.indexAdd(index, { member: id, expiresAtMs })) === epoch) return;
-    await this.#endEach(index, [{ member: id, expiresAtMs }]);
+    if (String(await addToEach(expiresAtMs)) === String(epochs)) return;
+    await Promise.all(indexes.map((index) => this.#endEach(index, [{ member, expiresAtMs }])));
     this.#refuseIf(true);
   }
 
@@ -139,7 +167,8 @@ export class PersonSessions {
     const index = userIndex(person);
     const members = await store.indexList(index);
     if (members.length <= limit) return;
-    const living = (await this.#read(index, members)).sort(byAge);
+    const found = await this.#read(index, members);
+    const living = found.filter(({ user }) => userIndex(user) === index).sort(byAge);
     const ended = living.slice(0, -limit).map(({ id }) => id);
     await this.#endEach(
       index,

@@ -5,6 +5,7 @@ import type { NearCache, Verified } from './session/near-cache.ts';
 import type { Keyring } from './session/seal.ts';
 import {
   extensionIntervalMs,
+  indexesOf,
   isLive,
   isRefreshable,
   isUsable,
@@ -126,7 +127,7 @@ export class SessionManager {
     };
     const record = sealRecord(content, ticket, keyring);
 
-    await this.people.admit({ id: ticket.sessionId, user }, record, login);
+    await this.people.admit({ ...content, id: ticket.sessionId }, record, login);
     const previous = previousTicket === undefined ? undefined : readTicket(previousTicket);
     if (previous !== undefined && (await this.#end(previous.sessionId))) {
       // Where the person changed, the old entry stays in the other index until it expires; it leads to nothing.
@@ -212,7 +213,7 @@ export class SessionManager {
     const existed = await this.#end(ticket.sessionId);
     if (typeof session !== 'string') {
       if (existed) discard?.(session.tokenSets);
-      await store.indexRemove(userIndex(session.user), ticket.sessionId);
+      await Promise.all(indexesOf(session).map((index) => store.indexRemove(index, ticket.sessionId)));
     }
     if (existed)
       telemetry.log('session.destroyed', { session: telemetry.sessionReference(ticket.sessionId) });

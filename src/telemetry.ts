@@ -34,6 +34,8 @@ export type LogEvent =
   | 'login.started'
   | 'login.continued'
   | 'login.failed'
+  | 'logout.received'
+  | 'logout.refused'
   | 'origin.refused'
   | 'token.refreshed'
   | 'token.refused'
@@ -70,6 +72,8 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'login.started': ['info', 'a login has begun'],
   'login.continued': ['info', 'one provider has answered, the next is asked'],
   'login.failed': ['warn', 'a login has failed'],
+  'logout.received': ['info', 'a provider has ended sessions; `why` names the claim by which'],
+  'logout.refused': ['warn', 'a logout token was refused'],
   'upstream.cut': ['warn', 'an upstream broke off in the middle of an answer'],
   'origin.refused': ['warn', 'a request from another site was refused'],
   'token.refreshed': ['info', 'a token was refreshed'],

@@ -107,6 +107,10 @@ export const provider: z.ZodType<ProviderConfig> = z
       'Whether tokens are revoked at logout, where the provider offers that (RFC 7009). `false` where the provider would end the person’s other sessions with them.',
       flag(),
     ).prefault(true),
+    backchannelLogout: about(
+      'Whether this provider may end sessions by logout tokens (OpenID Connect Back-Channel Logout 1.0), sent to `<publicUrl>/auth/backchannel-logout/<name>`. The whole session ends, whichever provider says so. Needs `openid` in `scope`.',
+      flag(),
+    ).prefault(false),
     idTokenSignedResponseAlg: about(
       'The one signature algorithm accepted on ID tokens.',
       signatureAlgorithm,

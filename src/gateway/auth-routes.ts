@@ -31,6 +31,8 @@ export interface AuthRequest {
   readonly provider?: string;
   /** The reference in an address that names a session. */
   readonly session?: string;
+  /** A form, where the endpoint takes one. */
+  readonly body?: string;
 }
 
 /** One endpoint. Faults are thrown as {@link CoatcheckError}. */
@@ -40,7 +42,7 @@ export interface AuthRoute {
   readonly answer: (coatcheck: Coatcheck, request: AuthRequest) => Promise<Answer>;
 }
 
-/** The endpoints under `/auth` that are about one session; `personRoutes` has the others. */
+/** The endpoints under `/auth` that are about one session; `personRoutes` and `backchannelRoute` are the others. */
 export const authRoutes: readonly AuthRoute[] = [
   // Starts a login and sends the browser to the first provider.
   { method: 'GET', path: '/auth/login', answer: startLogin },

@@ -1,3 +1,4 @@
+import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
 import * as client from 'openid-client';
 import type { ProviderConfig } from '../config.ts';
 import type { Telemetry } from '../telemetry.ts';
@@ -13,8 +14,13 @@ export interface ProviderSettingsOptions {
   readonly telemetry: Telemetry;
 }
 
-/** All that openid-client must know for one exchange with a provider. */
-export type ProviderSettings = () => Promise<client.Configuration>;
+/** What is needed for one exchange with a provider. */
+export interface ProviderSettings {
+  /** All that openid-client must know. */
+  current(): Promise<client.Configuration>;
+  /** The provider's keys, for what it sends unasked. */
+  keys(): Promise<JWTVerifyGetKey>;
+}
 
 /**
  * Metadata are fetched at first use and kept; a failed fetch is tried again by the next caller. Each call gives settings of
@@ -47,7 +53,7 @@ export function createProviderSettings(options: ProviderSettingsOptions): Provid
     }
   }
 
-  return async () => {
+  async function current(): Promise<client.Configuration> {
     const { metadata, keySet } = await discovered();
     const settings = new client.Configuration(metadata, config.clientId, ourMetadata, method);
     for (const step of insecureSteps(config.issuer)) step(settings);
@@ -57,7 +63,9 @@ export function createProviderSettings(options: ProviderSettingsOptions): Provid
     client.enableNonRepudiationChecks(settings);
     keySet.lend(settings);
     return settings;
-  };
+  }
+
+  return { current, keys: async () => (await discovered()).keys };
 }
 
 /** Whether the scope asks for an ID token. */
@@ -78,6 +86,7 @@ export function pushesRequests(
 interface Discovered {
   readonly metadata: client.ServerMetadata;
   readonly keySet: KeySet;
+  readonly keys: JWTVerifyGetKey;
 }
 
 async function discover(
@@ -88,7 +97,8 @@ async function discover(
   try {
     const metadata = config.discovery ? await announcedMetadata(config, fetch) : staticMetadata(config);
     checkMetadata(name, config, metadata);
-    return { metadata, keySet: createKeySet({ jwksUri: metadata.jwks_uri, fetch }) };
+    const keySet = createKeySet({ jwksUri: metadata.jwks_uri, fetch });
+    return { metadata, keySet, keys: keysOf(metadata, keySet) };
   } catch (error) {
     // Thrown by the URL class, here and in the library.
     if (error instanceof TypeError) throw invalidAnswer(name, 'its metadata hold what is no URL', error);
@@ -106,6 +116,16 @@ async function announcedMetadata(
     timeout: timeoutMs / 1000,
   });
   return settings.serverMetadata();
+}
+
+/** How often an unknown key is asked for is the key set's business. */
+function keysOf({ issuer, jwks_uri: jwksUri }: client.ServerMetadata, keySet: KeySet): JWTVerifyGetKey {
+  return createRemoteJWKSet(new URL(jwksUri ?? issuer), {
+    cooldownDuration: 0,
+    cacheMaxAge: 300_000,
+    [customFetch]: (url, { method, redirect }) =>
+      keySet.fetch(url, { method, redirect, headers: { accept: 'application/json' }, body: undefined }),
+  });
 }
 
 /** openid-client refuses plain http; on loopback, and only there, it is told not to. */

@@ -4,6 +4,7 @@ import { CoatcheckError } from '../errors.ts';
 import type { TokenSet } from '../session/session.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { checkIdToken, foreignClaim } from './id-token.ts';
+import { type LogoutOrder, readLogoutToken } from './logout-token.ts';
 import {
   foreignIdToken,
   invalidAnswer,
@@ -40,6 +41,8 @@ export interface Provider {
   refresh(tokens: TokenSet): Promise<RefreshAnswer>;
   /** Takes a token back (RFC 7009 §2.1). Never throws. */
   revoke(token: RevocableToken): Promise<RevocationAnswer>;
+  /** Validates a logout token; see {@link readLogoutToken}. Throws `not_found` where this provider ends no sessions. */
+  readLogoutToken(token: string): Promise<LogoutOrder>;
   /** Longest wait for one answer, ms. */
   readonly timeoutMs: number;
 }
@@ -76,7 +79,7 @@ export interface ProviderOptions {
 /** A provider over openid-client. Metadata is fetched at first use and kept; a failed fetch is tried again by the next caller. */
 export function createProvider(options: ProviderOptions): Provider {
   const { name, config, redirectUri, telemetry } = options;
-  const configuration = createProviderSettings(options);
+  const { current: configuration, keys } = createProviderSettings(options);
 
   return {
     name,
@@ -134,12 +137,18 @@ export function createProvider(options: ProviderOptions): Provider {
       telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, () =>
         revoked(options, configuration, token),
       ),
+
+    async readLogoutToken(token) {
+      const { now = Date.now } = options;
+      if (!config.backchannelLogout) throw new CoatcheckError('not_found');
+      return readLogoutToken(token, { name, config, keys: await keys(), nowMs: now() });
+    },
   };
 }
 
 async function refreshed(
   options: ProviderOptions,
-  configuration: ProviderSettings,
+  configuration: ProviderSettings['current'],
   before: TokenSet,
 ): Promise<RefreshAnswer> {
   const { name, config, now = Date.now } = options;
@@ -158,7 +167,7 @@ async function refreshed(
 
 async function revoked(
   { name, config }: ProviderOptions,
-  configuration: ProviderSettings,
+  configuration: ProviderSettings['current'],
   [hint, token]: RevocableToken,
 ): Promise<RevocationAnswer> {
   if (!config.revokeAtLogout) return { kind: 'not-offered' };
@@ -210,6 +219,7 @@ async function authorizationOf(
     ...options,
     nowMs: now(),
     subject: idToken?.sub ?? userinfo?.sub ?? '',
+    sid: typeof idToken?.sid === 'string' ? idToken.sid : undefined,
   });
   return { provider: name, tokens, claims: stringClaims({ ...idToken, ...userinfo }) };
 }
