@@ -210,8 +210,10 @@ function answerFault(context: KoaContextWithOIDC, appearance: Appearance, text: 
 }
 
 /** Without the library's own dispatcher, which refuses to connect to loopback; in a simulation everything is there. */
-const fetchOnLoopback: NonNullable<Configuration['fetch']> = (url, options) =>
-  fetch(url, { ...options, dispatcher: undefined } as RequestInit);
+const fetchOnLoopback: NonNullable<Configuration['fetch']> = (url, options) => {
+  const plain: object = { ...options, dispatcher: undefined };
+  return fetch(url, plain);
+};
 
 function features(
   options: OpenidProviderOptions,

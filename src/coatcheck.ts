@@ -3,6 +3,7 @@ import { reloadConfig } from './config/reload.ts';
 import type { Config } from './config.ts';
 import { BackchannelLogout } from './oauth/backchannel-logout.ts';
 import { Login } from './oauth/login.ts';
+import { Logout } from './oauth/logout.ts';
 import { createProvider } from './oauth/provider.ts';
 import { Revocation } from './oauth/revocation.ts';
 import { createTransactionStore } from './oauth/transaction.ts';
@@ -28,6 +29,8 @@ export interface Coatcheck {
   readonly people: PersonSessions;
   /** Logins: begin, resume. */
   readonly login: Login;
+  /** The way of a browser past the providers after its session has ended: begin, resume. */
+  readonly logout: Logout;
   /** Logout tokens of providers: receive. */
   readonly backchannelLogout: BackchannelLogout;
   readonly telemetry: Telemetry;
@@ -88,6 +91,7 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     storeConnected: connected,
     sessions,
     people: sessions.people,
+    logout: new Logout({ providers, transactions: createTransactionStore(store, keyring), telemetry }),
     backchannelLogout: new BackchannelLogout({
       providers: byName,
       store,

@@ -41,6 +41,7 @@ describe('a valid configuration', () => {
           pushedAuthorizationRequests: 'if-required',
           idTokenSignedResponseAlg: 'RS256',
           revokeAtLogout: true,
+          endSession: 'off',
           backchannelLogout: false,
           userinfo: true,
           authorizationParameters: {},

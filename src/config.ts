@@ -137,6 +137,10 @@ export interface ProviderConfig {
   revocationEndpoint?: string;
   /** RFC 7009. Default: true. */
   revokeAtLogout: boolean;
+  /** Default: with discovery the announced one, else none. */
+  endSessionEndpoint?: string;
+  /** OpenID Connect RP-Initiated Logout 1.0; `hint` with the ID token. Default: `off`. */
+  endSession: 'off' | 'confirm' | 'hint';
   /** Whether logout tokens of this provider end sessions (OpenID Connect Back-Channel Logout 1.0). Default: false. */
   backchannelLogout: boolean;
   /** Default: `RS256`. */

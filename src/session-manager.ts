@@ -203,11 +203,16 @@ export class SessionManager {
     await this.#refresh.close();
   }
 
-  /** Ends the session of a cookie value, everywhere and at once. True if there was one. At most three commands. */
+  /** Ends the session of a cookie value, everywhere and at once. True if there was one. Three commands, and one per further index. */
   async destroy(cookieValue: string): Promise<boolean> {
+    return (await this.signOut(cookieValue)).existed;
+  }
+
+  /** The same, and the session as it was, if it could be opened. */
+  async signOut(cookieValue: string): Promise<{ readonly existed: boolean; readonly session?: Session }> {
     const { store, telemetry, discard } = this.#options;
     const ticket = readTicket(cookieValue);
-    if (ticket === undefined) return false;
+    if (ticket === undefined) return { existed: false };
     // From the store, not from memory: the latest tokens are those to be discarded.
     const session = await this.#records.read(ticket);
     const existed = await this.#end(ticket.sessionId);
@@ -217,7 +222,7 @@ export class SessionManager {
     }
     if (existed)
       telemetry.log('session.destroyed', { session: telemetry.sessionReference(ticket.sessionId) });
-    return existed;
+    return typeof session === 'string' ? { existed } : { existed, session };
   }
 
   async #end(sessionId: string): Promise<boolean> {

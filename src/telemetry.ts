@@ -34,6 +34,7 @@ export type LogEvent =
   | 'login.started'
   | 'login.continued'
   | 'login.failed'
+  | 'logout.incomplete'
   | 'logout.received'
   | 'logout.refused'
   | 'origin.refused'
@@ -72,6 +73,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'login.started': ['info', 'a login has begun'],
   'login.continued': ['info', 'one provider has answered, the next is asked'],
   'login.failed': ['warn', 'a login has failed'],
+  'logout.incomplete': ['warn', 'a logout has not reached a provider; here the session has ended'],
   'logout.received': ['info', 'a provider has ended sessions; `why` names the claim by which'],
   'logout.refused': ['warn', 'a logout token was refused'],
   'upstream.cut': ['warn', 'an upstream broke off in the middle of an answer'],

@@ -86,6 +86,7 @@ const endpoints = [
   'userinfoEndpoint',
   'pushedAuthorizationRequestEndpoint',
   'revocationEndpoint',
+  'endSessionEndpoint',
 ] as const;
 
 function* checkEndpoints(name: string, provider: ProviderConfig): Problems {

@@ -141,6 +141,7 @@ function staticMetadata(config: ProviderConfig): client.ServerMetadata {
     userinfo_endpoint: config.userinfoEndpoint,
     pushed_authorization_request_endpoint: config.pushedAuthorizationRequestEndpoint,
     revocation_endpoint: config.revocationEndpoint,
+    end_session_endpoint: config.endSessionEndpoint,
   };
   const present = Object.entries(given).filter(([, url]) => url !== undefined);
   return { issuer: config.issuer, ...Object.fromEntries(present) };
@@ -149,6 +150,7 @@ function staticMetadata(config: ProviderConfig): client.ServerMetadata {
 const endpoints = ['authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint'] as const;
 const pushing = 'pushed_authorization_request_endpoint';
 const revoking = 'revocation_endpoint';
+const ending = 'end_session_endpoint';
 
 /** Stricter than the library: the issuer by plain string comparison, every endpoint that is needed, none that takes secrets in the clear. */
 function checkMetadata(name: string, config: ProviderConfig, metadata: client.ServerMetadata): void {
@@ -163,12 +165,17 @@ function checkMetadata(name: string, config: ProviderConfig, metadata: client.Se
     ...endpoints,
     ...(pushesRequests(config, metadata) ? ([pushing] as const) : []),
     ...(config.revokeAtLogout ? ([revoking] as const) : []),
+    ...(config.endSession === 'off' ? [] : ([ending] as const)),
   ];
   for (const key of asked) {
-    const alias = key === 'authorization_endpoint' || key === 'jwks_uri' ? undefined : aliases?.[key];
+    const alias =
+      key === 'authorization_endpoint' || key === 'jwks_uri' || key === ending ? undefined : aliases?.[key];
     const url = alias ?? metadata[key];
     const optional =
-      key === 'userinfo_endpoint' || key === revoking || (key === 'jwks_uri' && !usesOpenid(config));
+      key === 'userinfo_endpoint' ||
+      key === revoking ||
+      key === ending ||
+      (key === 'jwks_uri' && !usesOpenid(config));
     const takesProof = key === 'token_endpoint' || key === pushing || key === revoking;
     const safe = takesProof && usesCertificate(config) ? isSecure : isSecureOrLoopback;
     if (url === undefined ? optional : safe(url)) continue;

@@ -41,6 +41,11 @@ export interface Provider {
   refresh(tokens: TokenSet): Promise<RefreshAnswer>;
   /** Takes a token back (RFC 7009 §2.1). Never throws. */
   revoke(token: RevocableToken): Promise<RevocationAnswer>;
+  /**
+   * How the browser asks the provider to end its own session (OpenID Connect RP-Initiated Logout 1.0 §2); `undefined` where that is not
+   * wanted or not offered.
+   */
+  endSession(session: EndedSession): Promise<EndSessionRequest | undefined>;
   /** Validates a logout token; see {@link readLogoutToken}. Throws `not_found` where this provider ends no sessions. */
   readLogoutToken(token: string): Promise<LogoutOrder>;
   /** Longest wait for one answer, ms. */
@@ -49,6 +54,23 @@ export interface Provider {
 
 /** The answer to `refresh`. */
 export type RefreshAnswer = { readonly kind: 'refreshed'; readonly tokens: TokenSet } | RefreshFault;
+
+/** What a provider is told of a session that has ended. */
+export interface EndedSession {
+  /** Comes back with the browser. */
+  readonly state: string;
+  readonly idToken: string | undefined;
+}
+
+/** A form, so that the ID token stands in no address. */
+export interface EndSessionForm {
+  readonly kind: 'form';
+  readonly action: string;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+/** How the browser gets to the provider. */
+export type EndSessionRequest = EndSessionForm | { readonly kind: 'redirect'; readonly location: string };
 
 /** A token, after its name in RFC 7009 §2.1. */
 export type RevocableToken = readonly [hint: 'access_token' | 'refresh_token', token: string];
@@ -138,6 +160,9 @@ export function createProvider(options: ProviderOptions): Provider {
         revoked(options, configuration, token),
       ),
 
+    endSession: async (session) =>
+      config.endSession === 'off' ? undefined : endSessionRequest(options, await configuration(), session),
+
     async readLogoutToken(token) {
       const { now = Date.now } = options;
       if (!config.backchannelLogout) throw new CoatcheckError('not_found');
@@ -163,6 +188,20 @@ async function refreshed(
   } catch (error) {
     return refreshFault(name, error);
   }
+}
+
+function endSessionRequest(
+  { config, redirectUri }: ProviderOptions,
+  settings: client.Configuration,
+  { state, idToken }: EndedSession,
+): EndSessionRequest | undefined {
+  if (settings.serverMetadata().end_session_endpoint === undefined) return undefined;
+  const post_logout_redirect_uri = new URL('/auth/logged-out', redirectUri).href;
+  const url = client.buildEndSessionUrl(settings, { post_logout_redirect_uri, state });
+  if (config.endSession === 'confirm' || idToken === undefined)
+    return { kind: 'redirect', location: url.href };
+  const fields = { ...Object.fromEntries(url.searchParams), id_token_hint: idToken };
+  return { kind: 'form', action: url.origin + url.pathname, fields };
 }
 
 async function revoked(
