@@ -5,7 +5,7 @@ import Provider, { type Configuration, errors, type JWK, type KoaContextWithOIDC
 import { byCertificate, type DoorCertificates, endpointsAt, startDoor } from './certificate-door.ts';
 import { asListener, pathOf, readText, startHttpServer } from './http-server.ts';
 import type { Seen } from './seen.ts';
-import { type Appearance, answerPage, faultPage, signInPage } from './sign-in-page.ts';
+import { type Appearance, answerPage, faultPage, signInPage, signOutPage } from './sign-in-page.ts';
 import { TokenStore } from './token-store.ts';
 
 /** An OAuth client that a simulated provider knows. */
@@ -14,6 +14,10 @@ export interface OpenidClient {
   /** Absent only where `authentication` needs none. */
   readonly clientSecret?: string;
   readonly redirectUris: readonly string[];
+  /** Where logout tokens go, each with a `sid` (OpenID Connect Back-Channel Logout 1.0). Default: nowhere. */
+  readonly backchannelLogoutUri?: string;
+  /** Where people may be sent after they have logged out here. Default: nowhere. */
+  readonly postLogoutRedirectUris?: readonly string[];
   /** Default `client_secret_basic`. Certificates need {@link OpenidProviderOptions.certificates}. */
   readonly authentication?:
     | 'client_secret_basic'
@@ -84,6 +88,7 @@ export interface OpenidProvider {
   readonly tokenEndpoint: string;
   readonly jwksUri: string;
   readonly revocationEndpoint: string;
+  readonly endSessionEndpoint: string;
   /** Absent with JWT access tokens. */
   readonly userinfoEndpoint?: string;
   /** What an opaque access token of this provider is worth; `undefined` where it is not valid. */
@@ -125,6 +130,7 @@ export async function startOpenidProvider(options: OpenidProviderOptions): Promi
     tokenEndpoint: urlFor('token'),
     jwksUri: urlFor('jwks'),
     revocationEndpoint: urlFor('revocation'),
+    endSessionEndpoint: urlFor('end_session'),
     ...(options.accessTokenFormat === 'jwt' ? {} : { userinfoEndpoint: urlFor('userinfo') }),
     introspect: async (token) => {
       const found = await provider.AccessToken.find(token);
@@ -182,6 +188,7 @@ function configuration(options: OpenidProviderOptions, { store, doorUrl }: Surro
     // Tokens outlive the provider's own session, as they do at providers that know offline access.
     expiresWithSession: () => false,
     clockTolerance: 0,
+    fetch: fetchOnLoopback,
     ttl: {
       AccessToken: options.accessTokenTtlSeconds ?? 3600,
       AuthorizationCode: 60,
@@ -192,16 +199,21 @@ function configuration(options: OpenidProviderOptions, { store, doorUrl }: Surro
       Session: 86_400,
     },
     features: features(options, algorithm),
-    renderError: (context, out) => {
-      answerPage(
-        context.res,
-        context.status,
-        faultPage(options.appearance, out.error_description ?? out.error),
-      );
-      context.respond = false;
-    },
+    renderError: (context, out) =>
+      answerFault(context, options.appearance, out.error_description ?? out.error),
   };
 }
+
+function answerFault(context: KoaContextWithOIDC, appearance: Appearance, text: string): void {
+  answerPage(context.res, context.status, faultPage(appearance, text));
+  context.respond = false;
+}
+
+/** Without the library's own dispatcher, which refuses to connect to loopback; in a simulation everything is there. */
+const fetchOnLoopback: NonNullable<Configuration['fetch']> = (url, options) => {
+  const plain: object = { ...options, dispatcher: undefined };
+  return fetch(url, plain);
+};
 
 function features(
   options: OpenidProviderOptions,
@@ -211,7 +223,13 @@ function features(
   const common: NonNullable<Configuration['features']> = {
     devInteractions: { enabled: false },
     dPoP: { enabled: false },
-    rpInitiatedLogout: { enabled: false },
+    backchannelLogout: { enabled: true },
+    rpInitiatedLogout: {
+      enabled: true,
+      logoutSource: (context, form) => {
+        context.body = signOutPage(options.appearance, form);
+      },
+    },
     pushedAuthorizationRequests: {
       enabled: true,
       requirePushedAuthorizationRequests: options.pushedRequests === 'required',
@@ -247,6 +265,10 @@ function clientMetadata(client: OpenidClient, refreshTokens: boolean) {
     ...(client.clientSecret ? { client_secret: client.clientSecret } : {}),
     redirect_uris: client.redirectUris,
     token_endpoint_auth_method: client.authentication ?? 'client_secret_basic',
+    ...(client.backchannelLogoutUri
+      ? { backchannel_logout_uri: client.backchannelLogoutUri, backchannel_logout_session_required: true }
+      : {}),
+    ...(client.postLogoutRedirectUris ? { post_logout_redirect_uris: client.postLogoutRedirectUris } : {}),
     ...(client.keys ? { jwks: { keys: [...client.keys] } } : {}),
     ...(client.certificateName ? { tls_client_auth_san_dns: client.certificateName } : {}),
     grant_types: refreshTokens ? ['authorization_code', 'refresh_token'] : ['authorization_code'],

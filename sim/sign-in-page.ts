@@ -79,6 +79,15 @@ export function signInPage(appearance: Appearance, choices: readonly Choice[]): 
   );
 }
 
+/** The page on which a person says that they want to leave; `form` is the provider's own, without a button. */
+export function signOutPage(appearance: Appearance, form: string): string {
+  const id = /id="([\w.]+)"/.exec(form)?.[1] ?? '';
+  return page(
+    appearance,
+    `${form}<footer><button form="${id}" name="logout" value="yes">Sign out</button></footer>`,
+  );
+}
+
 /** The page for a request that cannot go on, e.g. a sign-in page that has expired. */
 export function faultPage(appearance: Appearance, text: string): string {
   return page(appearance, `<form><p>${escapeHtml(text)}</p></form>`);

@@ -46,6 +46,7 @@ export interface ProviderFacts {
   readonly tokenEndpoint: string;
   readonly jwksUri: string;
   readonly revocationEndpoint: string;
+  readonly endSessionEndpoint: string;
   /** Absent with JWT access tokens. */
   readonly userinfoEndpoint?: string;
   readonly clientId: string;
@@ -146,6 +147,7 @@ async function startProvider(
     name === 'identity'
       ? { accessTokenFormat: 'jwt', accessTokenAudience: audience, accessTokenTtlSeconds: 900 }
       : { accessTokenFormat: 'opaque', accessTokenTtlSeconds: 3600 };
+  const [publicUrl] = options.publicUrls;
   const provider = await startOpenidProvider({
     name,
     appearance: appearances[name],
@@ -155,6 +157,10 @@ async function startProvider(
         clientId,
         clientSecret,
         redirectUris: options.publicUrls.map((url) => `${url}/auth/callback/${name}`),
+        ...(publicUrl === undefined
+          ? {}
+          : { backchannelLogoutUri: `${publicUrl}/auth/backchannel-logout/${name}` }),
+        postLogoutRedirectUris: options.publicUrls.map((url) => `${url}/auth/logged-out`),
       },
     ],
     users: claimsOf(people, name),

@@ -1,8 +1,11 @@
 import type { DestinationStream } from 'pino';
 import { reloadConfig } from './config/reload.ts';
 import type { Config } from './config.ts';
+import { BackchannelLogout } from './oauth/backchannel-logout.ts';
 import { Login } from './oauth/login.ts';
+import { Logout } from './oauth/logout.ts';
 import { createProvider } from './oauth/provider.ts';
+import { Revocation } from './oauth/revocation.ts';
 import { createTransactionStore } from './oauth/transaction.ts';
 import type { PersonSessions } from './person-sessions.ts';
 import { DurableConnection } from './session/durable-connection.ts';
@@ -34,6 +37,10 @@ export interface Coatcheck {
   readonly people: PersonSessions;
   /** Logins: begin, resume. */
   readonly login: Login;
+  /** The way of a browser past the providers after its session has ended: begin, resume. */
+  readonly logout: Logout;
+  /** Logout tokens of providers: receive. */
+  readonly backchannelLogout: BackchannelLogout;
   readonly telemetry: Telemetry;
   /** Whether the session store answers, and since when. */
   readonly storeState: () => StoreState;
@@ -63,21 +70,19 @@ export interface CoatcheckOptions {
  * `store_unavailable` until it answers. Throws `config_invalid` where the configuration cannot work.
  */
 export async function createCoatcheck(config: Config, options: CoatcheckOptions = {}): Promise<Coatcheck> {
-  const { now = Date.now, logDestination } = options;
-  const telemetry = createTelemetry({
-    level: config.log.level,
-    processMetrics: true,
-    ...(config.keys[0] === undefined ? {} : { referenceKey: config.keys[0].secret }),
-    ...(logDestination === undefined ? {} : { destination: logDestination }),
-  });
+  const { now = Date.now } = options;
+  const telemetry = telemetryOf(config, options);
   const { store, state, start } = openStore(config, options, telemetry);
   const keyring = keyringOf(config);
   const { mode, ...size } = config.store.nearCache;
   const providers = config.login.map((name) => providerOf(config, name, { telemetry, now }));
+  const byName = new Map(providers.map((provider) => [provider.name, provider]));
+  const revocation = new Revocation({ providers: byName, telemetry });
   const nearCache = new NearCache({ ...size, now });
   const sessions = new SessionManager({
     store,
-    providers: new Map(providers.map((provider) => [provider.name, provider])),
+    providers: byName,
+    discard: (tokenSets) => revocation.begin(tokenSets),
     keyring,
     telemetry,
     now,
@@ -94,6 +99,13 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
     storeState: state,
     sessions,
     people: sessions.people,
+    logout: new Logout({ providers, transactions: createTransactionStore(store, keyring), telemetry }),
+    backchannelLogout: new BackchannelLogout({
+      providers: byName,
+      store,
+      end: (order) => sessions.people.endByProvider(order),
+      telemetry,
+    }),
     login: new Login({
       providers,
       configs: config.providers,
@@ -104,20 +116,38 @@ export async function createCoatcheck(config: Config, options: CoatcheckOptions 
       publicUrl: config.publicUrl,
       claims: config.session.claims,
     }),
-    reload(next) {
-      const { taken, needsRestart } = reloadConfig(config, next);
-      const [key] = config.keys;
-      if (key !== undefined) telemetry.configure({ level: config.log.level, referenceKey: key.secret });
-      // What a key has opened that is gone must not live on in memory.
-      if (taken.includes('keys')) nearCache.clear();
-      telemetry.log('config.reloaded', { why: taken.join(', ') || 'nothing' });
-      if (needsRestart.length > 0) telemetry.log('config.needs_restart', { why: needsRestart.join(', ') });
-    },
+    reload: (next) => takeOver({ config, telemetry, nearCache }, next),
     async close() {
       await sessions.close();
+      await revocation.close();
       await store.close();
     },
   };
+}
+
+interface Reloadable {
+  readonly config: Config;
+  readonly telemetry: Telemetry;
+  readonly nearCache: NearCache;
+}
+
+function takeOver({ config, telemetry, nearCache }: Reloadable, next: Config): void {
+  const { taken, needsRestart } = reloadConfig(config, next);
+  const [key] = config.keys;
+  if (key !== undefined) telemetry.configure({ level: config.log.level, referenceKey: key.secret });
+  // What a key has opened that is gone must not live on in memory.
+  if (taken.includes('keys')) nearCache.clear();
+  telemetry.log('config.reloaded', { why: taken.join(', ') || 'nothing' });
+  if (needsRestart.length > 0) telemetry.log('config.needs_restart', { why: needsRestart.join(', ') });
+}
+
+function telemetryOf(config: Config, { logDestination }: CoatcheckOptions): Telemetry {
+  return createTelemetry({
+    level: config.log.level,
+    processMetrics: true,
+    ...(config.keys[0] === undefined ? {} : { referenceKey: config.keys[0].secret }),
+    ...(logDestination === undefined ? {} : { destination: logDestination }),
+  });
 }
 
 /** The keyring of the keys that the configuration has at the time. */

@@ -128,6 +128,16 @@ export interface ProviderConfig {
   /** Present without discovery where `userinfo` is true. */
   userinfoEndpoint?: string;
   pushedAuthorizationRequestEndpoint?: string;
+  /** Default: with discovery the announced one, else none. */
+  revocationEndpoint?: string;
+  /** RFC 7009. Default: true. */
+  revokeAtLogout: boolean;
+  /** Default: with discovery the announced one, else none. */
+  endSessionEndpoint?: string;
+  /** OpenID Connect RP-Initiated Logout 1.0; `hint` with the ID token. Default: `off`. */
+  endSession: 'off' | 'confirm' | 'hint';
+  /** Whether logout tokens of this provider end sessions (OpenID Connect Back-Channel Logout 1.0). Default: false. */
+  backchannelLogout: boolean;
   /** Default: `RS256`. */
   idTokenSignedResponseAlg: SignatureAlgorithm;
   /** Longest since the person proved who they are, ms (OpenID Connect Core §3.1.2.1 `max_age`). Default: any time. */

@@ -27,6 +27,7 @@ export type ErrorCode =
   | 'login_expired'
   | 'login_person_mismatch'
   | 'login_refused'
+  | 'logout_token_invalid'
   | 'method_not_allowed'
   | 'no_session'
   | 'not_found'
@@ -96,6 +97,11 @@ export const errorRegistry: Readonly<Record<ErrorCode, ErrorMeaning>> = {
     403,
     'The provider refused the sign-in',
     'The provider answered with an OAuth error (RFC 6749 §4.1.2.1), for example because the person cancelled.',
+  ),
+  logout_token_invalid: lasting(
+    400,
+    'This logout token was not accepted',
+    'A provider sent a logout token that failed a check (OpenID Connect Back-Channel Logout §2.6) or was used before. The log line names the check. No session has ended.',
   ),
   method_not_allowed: lasting(
     405,

@@ -1,8 +1,9 @@
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import type { Coatcheck } from './coatcheck.ts';
 import { CoatcheckError } from './errors.ts';
-import { authRoutes, refuseUnlessOurs } from './gateway/auth-routes.ts';
+import { type AuthRoute, authRoutes, refuseUnlessOurs } from './gateway/auth-routes.ts';
+import { backchannelRoute } from './gateway/backchannel-route.ts';
 import { faultAnswer } from './gateway/fault-answer.ts';
 import { personRoutes } from './gateway/person-routes.ts';
 import { send } from './gateway/send.ts';
@@ -46,32 +47,53 @@ const plugin: FastifyPluginAsync<FastifyCoatcheckOptions> = async (
   });
   app.setErrorHandler((fault, request, reply) => {
     if (!answerEveryFault && !CoatcheckError.is(fault)) throw fault;
-    const { method, headers, id: requestId } = request;
-    return send(
-      reply,
-      faultAnswer(coatcheck, { fault, method, headers, requestId, url: request.raw.url ?? '/' }),
-    );
+    return sendFault(coatcheck, { fault, request, reply });
   });
-  for (const route of [...authRoutes, ...personRoutes]) {
-    app.route({
-      method: route.method,
-      url: route.path,
-      exposeHeadRoute: false,
-      async handler(request, reply) {
-        const queryStart = request.raw.url?.indexOf('?') ?? -1;
-        const { provider, session } = request.params as Record<string, string | undefined>;
-        const answer = await route.answer(coatcheck, {
-          method: request.method,
-          query: queryStart < 0 ? '' : (request.raw.url ?? '').slice(queryStart + 1),
-          headers: request.headers,
-          ...(provider === undefined ? {} : { provider }),
-          ...(session === undefined ? {} : { session }),
-        });
-        return send(reply, answer);
-      },
-    });
-  }
+  for (const route of [...authRoutes, ...personRoutes]) addRoute(app, coatcheck, route);
+  app.register(async (scope) => {
+    // The app's own ways with bodies and errors play no part here.
+    scope.removeAllContentTypeParsers();
+    const form = 'application/x-www-form-urlencoded';
+    scope.addContentTypeParser(form, { parseAs: 'string', bodyLimit: 16_384 }, (_request, body, done) =>
+      done(null, body),
+    );
+    scope.setErrorHandler((fault, request, reply) => sendFault(coatcheck, { fault, request, reply }));
+    addRoute(scope, coatcheck, backchannelRoute);
+  });
 };
+
+interface Faulty {
+  readonly fault: unknown;
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+}
+
+function sendFault(coatcheck: Coatcheck, { fault, request, reply }: Faulty): FastifyReply {
+  const { method, headers, id: requestId } = request;
+  const url = request.raw.url ?? '/';
+  return send(reply, faultAnswer(coatcheck, { fault, method, headers, requestId, url }));
+}
+
+function addRoute(app: FastifyInstance, coatcheck: Coatcheck, route: AuthRoute): void {
+  app.route({
+    method: route.method,
+    url: route.path,
+    exposeHeadRoute: false,
+    async handler(request, reply) {
+      const queryStart = request.raw.url?.indexOf('?') ?? -1;
+      const { provider, session } = request.params as Record<string, string | undefined>;
+      const answer = await route.answer(coatcheck, {
+        method: request.method,
+        query: queryStart < 0 ? '' : (request.raw.url ?? '').slice(queryStart + 1),
+        headers: request.headers,
+        ...(provider === undefined ? {} : { provider }),
+        ...(session === undefined ? {} : { session }),
+        ...(typeof request.body === 'string' && { body: request.body }),
+      });
+      return send(reply, answer);
+    },
+  });
+}
 
 /**
  * Coatcheck in a Fastify 5 app: the endpoints under `/auth`, `request.coatcheck`, and answers to its errors. One instance

@@ -9,6 +9,8 @@ export interface Metrics {
   readonly sessionLoads: Counter<'outcome'>;
   readonly outageDecisions: Counter<'decision'>;
   readonly refreshes: Counter<'provider' | 'outcome'>;
+  readonly revocations: Counter<'provider' | 'outcome'>;
+  readonly backchannelLogouts: Counter<'provider' | 'outcome'>;
   readonly logins: Counter<'outcome'>;
   readonly providerSeconds: Histogram<'provider' | 'outcome'>;
   readonly upstreamSeconds: Histogram<'upstream' | 'outcome'>;
@@ -19,17 +21,7 @@ const slowBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
 
 /** The metrics of one Coatcheck, in a registry. */
 export function createMetrics(registry: Registry): Metrics {
-  const registers = [registry];
-  const counter = <Label extends string>(
-    name: string,
-    help: string,
-    ...labelNames: Label[]
-  ): Counter<Label> => new Counter({ registers, name: `coatcheck_${name}_total`, help, labelNames });
-  const timer =
-    (buckets: number[]) =>
-    <Label extends string>(name: string, help: string, ...labelNames: Label[]): Histogram<Label> =>
-      new Histogram({ registers, name: `coatcheck_${name}_duration_seconds`, help, labelNames, buckets });
-  const [fast, slow] = [timer(fastBuckets), timer(slowBuckets)];
+  const { counter, slow, fast } = kinds(registry);
   return {
     requests: counter('requests', 'Requests answered by the gateway.', 'route', 'method', 'status'),
     requestSeconds: slow('request', 'From request headers to the end of the answer.', 'route'),
@@ -40,7 +32,7 @@ export function createMetrics(registry: Registry): Metrics {
       'outcome',
     ),
     storeUp: new Gauge({
-      registers,
+      registers: [registry],
       name: 'coatcheck_store_up',
       help: '1 while the store answers.',
     }),
@@ -57,9 +49,16 @@ export function createMetrics(registry: Registry): Metrics {
       'provider',
       'outcome',
     ),
+    revocations: counter('token_revocations', 'Revocations of tokens by outcome.', 'provider', 'outcome'),
+    backchannelLogouts: counter(
+      'backchannel_logouts',
+      'Logout tokens of providers by outcome: ended, nobody, refused, or failed where it is to be sent again.',
+      'provider',
+      'outcome',
+    ),
     providerSeconds: slow(
       'provider_request',
-      'Calls to providers (discovery, keys, token, userinfo).',
+      'Calls to providers (discovery, keys, token, userinfo, revocation).',
       'provider',
       'outcome',
     ),
@@ -70,4 +69,19 @@ export function createMetrics(registry: Registry): Metrics {
       'outcome',
     ),
   };
+}
+
+/** The ways in which things are measured here. */
+function kinds(registry: Registry) {
+  const registers = [registry];
+  const counter = <Label extends string>(
+    name: string,
+    help: string,
+    ...labelNames: Label[]
+  ): Counter<Label> => new Counter({ registers, name: `coatcheck_${name}_total`, help, labelNames });
+  const timer =
+    (buckets: number[]) =>
+    <Label extends string>(name: string, help: string, ...labelNames: Label[]): Histogram<Label> =>
+      new Histogram({ registers, name: `coatcheck_${name}_duration_seconds`, help, labelNames, buckets });
+  return { counter, fast: timer(fastBuckets), slow: timer(slowBuckets) };
 }

@@ -1,7 +1,14 @@
 import { CoatcheckError } from './errors.ts';
 import type { NearCache } from './session/near-cache.ts';
 import type { Keyring } from './session/seal.ts';
-import { type Session, signedInBefore, type User, userIndex } from './session/session.ts';
+import {
+  indexesOf,
+  providerSessionIndex,
+  type Session,
+  signedInBefore,
+  type User,
+  userIndex,
+} from './session/session.ts';
 import { openMetadata, type SessionMetadata } from './session/session-record.ts';
 import { epochLifetimeMs, type IndexEntry, type SessionStore, type StoredRecord } from './session/store.ts';
 import type { Telemetry } from './telemetry.ts';
@@ -23,12 +30,21 @@ export interface LoginProgress {
   readonly personEpoch?: number;
 }
 
+/** What a provider says is over: one session of its own, or else all of one person. */
+export interface ProviderLogout {
+  readonly issuer: string;
+  readonly subject?: string;
+  readonly sid?: string;
+}
+
 /** Options of {@link PersonSessions}. */
 export interface PersonSessionsOptions {
   readonly store: SessionStore;
   readonly keyring: Keyring;
   readonly telemetry: Telemetry;
   readonly nearCache?: NearCache;
+  /** Takes the tokens of sessions that end, where this process has them in memory; nobody else can open them. Default: nothing. */
+  readonly discard?: (tokenSets: Session['tokenSets']) => void;
   /** Most sessions of one person at a time; at one more the oldest ends. Default 0: no limit. */
   readonly limit?: number;
   /** Sessions from before this moment (Unix time in ms) have ended, once it has come. Default: none. */
@@ -99,30 +115,44 @@ export class PersonSessions {
   }
 
   /**
-   * Writes a new session and lists it. Three commands. Throws `login_expired` where everything of the person was ended after
+   * Ends what a provider says is over: all that came from one session there, or all of one person there; and whatever login of it is
+   * under way. How many have ended. One command, and two per session.
+   */
+  async endByProvider({ issuer, subject = '', sid }: ProviderLogout): Promise<number> {
+    const index = sid === undefined ? userIndex({ issuer, subject }) : providerSessionIndex(issuer, sid);
+    return this.#endEach(index, await this.#options.store.indexClose(index));
+  }
+
+  /**
+   * Writes a new session and lists it. Three commands, and two for each further index. Throws `login_expired` where everything of the person was ended after
    * the login had begun: then there is no session.
    */
   async admit(
-    { id, user }: Pick<Session, 'id' | 'user'>,
+    session: Pick<Session, 'id' | 'user' | 'tokenSets' | 'absoluteDeadlineMs'>,
     record: Omit<StoredRecord, 'generation'>,
     login: LoginProgress | undefined,
   ): Promise<void> {
     const { store } = this.#options;
-    const index = userIndex(user);
-    const expiresAtMs = record.absoluteDeadlineMs;
+    const { id: member, user } = session;
+    // Refreshed tokens may prolong the record up to here.
+    const { absoluteDeadlineMs: expiresAtMs } = session;
+    const indexes = indexesOf(session);
+    const addToEach = (endsAtMs: number): Promise<number[]> =>
+      Promise.all(indexes.map((index) => store.indexAdd(index, { member, expiresAtMs: endsAtMs })));
     this.#refuseIf(login !== undefined && this.#hasLapsed(login.startedAtMs));
     // First for a moment, then for good: so the first end is never the one that a list has shown of a living session.
     const pendingUntilMs = Math.min(this.#now() + pendingMs, expiresAtMs - 1);
-    const epoch = await store.indexAdd(index, { member: id, expiresAtMs: pendingUntilMs });
-    this.#refuseIf(login !== undefined && login.startedAtMs <= epoch);
-    this.#refuseIf(login?.personEpoch !== undefined && login.personEpoch !== epoch);
-    if (!(await store.create(id, record))) {
+    const epochs = await addToEach(pendingUntilMs);
+    this.#refuseIf(login !== undefined && login.startedAtMs <= Math.max(...epochs));
+    const personEpoch = epochs[indexes.indexOf(userIndex(user))];
+    this.#refuseIf(login?.personEpoch !== undefined && login.personEpoch !== personEpoch);
+    if (!(await store.create(member, record))) {
       throw new CoatcheckError('internal', {
         detail: 'a new session id was taken already: the random source is broken',
       });
     }
-    if ((await store.indexAdd(index, { member: id, expiresAtMs })) === epoch) return;
-    await this.#endEach(index, [{ member: id, expiresAtMs }]);
+    if (String(await addToEach(expiresAtMs)) === String(epochs)) return;
+    await Promise.all(indexes.map((index) => this.#endEach(index, [{ member, expiresAtMs }])));
     this.#refuseIf(true);
   }
 
@@ -136,7 +166,8 @@ export class PersonSessions {
     const index = userIndex(person);
     const members = await store.indexList(index);
     if (members.length <= limit) return;
-    const living = (await this.#read(index, members)).sort(byAge);
+    const found = await this.#read(index, members);
+    const living = found.filter(({ user }) => userIndex(user) === index).sort(byAge);
     const ended = living.slice(0, -limit).map(({ id }) => id);
     await this.#endEach(
       index,
@@ -176,14 +207,16 @@ export class PersonSessions {
 
   /** Session first, index last: what is interrupted can be done again. */
   async #endEach(index: string, members: readonly IndexEntry[]): Promise<number> {
-    const { store, nearCache, telemetry } = this.#options;
+    const { store, nearCache, telemetry, discard } = this.#options;
     const ended = await inBatches(members, async ({ member }) => {
+      const known = nearCache?.lastVerified(member)?.session;
       // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
       nearCache?.invalidate(member);
       const existed = await store.destroy(member);
       nearCache?.invalidate(member);
       await store.indexRemove(index, member);
       if (existed) telemetry.log('session.ended', { session: this.#referenceOf(member) });
+      if (existed && known !== undefined) discard?.(known.tokenSets);
       return existed;
     });
     return ended.filter(Boolean).length;

@@ -6,6 +6,7 @@ import type { NearCache, Verified } from './session/near-cache.ts';
 import type { Keyring } from './session/seal.ts';
 import {
   extensionIntervalMs,
+  indexesOf,
   isLive,
   isRefreshable,
   isUsable,
@@ -71,6 +72,8 @@ export interface SessionManagerOptions {
   readonly cacheMode?: 'tracked' | 'dangerously-untracked' | 'off';
   /** Those whose tokens can be refreshed, by name. Default: none. */
   readonly providers?: ReadonlyMap<string, RefreshableProvider>;
+  /** Takes the tokens of sessions that end, as far as they can be had. Default: nothing becomes of them. */
+  readonly discard?: (tokenSets: ReadonlyMap<string, TokenSet>) => void;
   /** Most sessions of one person at a time; at one more the oldest ends. Default 0: no limit. */
   readonly limit?: number;
   /** Sessions from before this moment (Unix time in ms) have ended, once it has come. Asked at each load. Default: none. */
@@ -92,7 +95,7 @@ export class SessionManager {
   readonly #refresh: Refresh;
 
   constructor(options: SessionManagerOptions) {
-    const { now = Date.now, providers = new Map(), store, telemetry } = options;
+    const { now = Date.now, providers = new Map(), store, telemetry, discard } = options;
     this.#options = options;
     this.#now = now;
     this.people = new PersonSessions(options);
@@ -103,7 +106,7 @@ export class SessionManager {
       onUnreadable: (sessionId, why) =>
         telemetry.log('session.unreadable', { session: telemetry.sessionReference(sessionId), why }),
     });
-    this.#refresh = new Refresh({ store, records: this.#records, providers, telemetry, now });
+    this.#refresh = new Refresh({ store, records: this.#records, providers, telemetry, discard, now });
   }
 
   /**
@@ -125,7 +128,7 @@ export class SessionManager {
     };
     const record = sealRecord(content, ticket, keyring);
 
-    await this.people.admit({ id: ticket.sessionId, user }, record, login);
+    await this.people.admit({ ...content, id: ticket.sessionId }, record, login);
     const previous = previousTicket === undefined ? undefined : readTicket(previousTicket);
     if (previous !== undefined && (await this.#end(previous.sessionId))) {
       // Where the person changed, the old entry stays in the other index until it expires; it leads to nothing.
@@ -218,17 +221,26 @@ export class SessionManager {
     await this.#refresh.close();
   }
 
-  /** Ends the session of a cookie value, everywhere and at once. True if there was one. At most three commands. */
+  /** Ends the session of a cookie value, everywhere and at once. True if there was one. Three commands, and one per further index. */
   async destroy(cookieValue: string): Promise<boolean> {
-    const { store, telemetry, nearCache } = this.#options;
+    return (await this.signOut(cookieValue)).existed;
+  }
+
+  /** The same, and the session as it was, if it could be opened. */
+  async signOut(cookieValue: string): Promise<{ readonly existed: boolean; readonly session?: Session }> {
+    const { store, telemetry, discard } = this.#options;
     const ticket = readTicket(cookieValue);
-    if (ticket === undefined) return false;
-    const session = nearCache?.get(ticket.sessionId) ?? (await this.#records.read(ticket));
+    if (ticket === undefined) return { existed: false };
+    // From the store, not from memory: the latest tokens are those to be discarded.
+    const session = await this.#records.read(ticket);
     const existed = await this.#end(ticket.sessionId);
-    if (typeof session !== 'string') await store.indexRemove(userIndex(session.user), ticket.sessionId);
+    if (typeof session !== 'string') {
+      if (existed) discard?.(session.tokenSets);
+      await Promise.all(indexesOf(session).map((index) => store.indexRemove(index, ticket.sessionId)));
+    }
     if (existed)
       telemetry.log('session.destroyed', { session: telemetry.sessionReference(ticket.sessionId) });
-    return existed;
+    return typeof session === 'string' ? { existed } : { existed, session };
   }
 
   async #end(sessionId: string): Promise<boolean> {

@@ -35,6 +35,9 @@ export type LogEvent =
   | 'login.started'
   | 'login.continued'
   | 'login.failed'
+  | 'logout.incomplete'
+  | 'logout.received'
+  | 'logout.refused'
   | 'origin.refused'
   | 'token.refreshed'
   | 'token.refused'
@@ -42,6 +45,7 @@ export type LogEvent =
   | 'token.misconfigured'
   | 'token.lost'
   | 'token.discarded'
+  | 'token.not_revoked'
   | 'upstream.cut';
 
 /** Each event's level and the sentence that stands in the line. */
@@ -71,6 +75,9 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   'login.started': ['info', 'a login has begun'],
   'login.continued': ['info', 'one provider has answered, the next is asked'],
   'login.failed': ['warn', 'a login has failed'],
+  'logout.incomplete': ['warn', 'a logout has not reached a provider; here the session has ended'],
+  'logout.received': ['info', 'a provider has ended sessions; `why` names the claim by which'],
+  'logout.refused': ['warn', 'a logout token was refused'],
   'upstream.cut': ['warn', 'an upstream broke off in the middle of an answer'],
   'origin.refused': ['warn', 'a request from another site was refused'],
   'token.refreshed': ['info', 'a token was refreshed'],
@@ -82,6 +89,7 @@ export const logEvents: Readonly<Record<LogEvent, readonly ['info' | 'warn' | 'e
   ],
   'token.lost': ['error', 'a token was refreshed and could not be stored'],
   'token.discarded': ['warn', 'a token was refreshed in vain: the session has ended or has newer ones'],
+  'token.not_revoked': ['warn', 'a token could not be revoked at its provider; it lasts until it expires'],
 };
 
 /** Every field a log line may have. None of them may hold a secret. */

@@ -9,7 +9,15 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWTHeaderParameters, S
 export type Json = Record<string, unknown>;
 
 /** One of the addresses of a provider. */
-export type Endpoint = 'discovery' | 'jwks' | 'pushed' | 'authorization' | 'token' | 'userinfo' | 'elsewhere';
+export type Endpoint =
+  | 'discovery'
+  | 'jwks'
+  | 'pushed'
+  | 'authorization'
+  | 'token'
+  | 'userinfo'
+  | 'revocation'
+  | 'elsewhere';
 
 /** A request as it came. */
 export interface RecordedRequest {
@@ -158,6 +166,7 @@ export async function startFakeProvider(): Promise<FakeProvider> {
       if (person === undefined) response.writeHead(401, { 'www-authenticate': 'Bearer' }).end();
       else answerJson(response, { ...person, ...provider.behaviour.userinfo });
     },
+    revocation: (response) => response.writeHead(200).end(),
     elsewhere: (response) => response.writeHead(404).end(),
   };
 
@@ -191,6 +200,8 @@ const paths: Readonly<Record<string, Endpoint>> = {
   '/authorization': 'authorization',
   '/token': 'token',
   '/userinfo': 'userinfo',
+  // Announced only where a test does so.
+  '/revocation': 'revocation',
 };
 
 async function record(request: IncomingMessage): Promise<RecordedRequest> {

@@ -85,6 +85,8 @@ const endpoints = [
   'jwksUri',
   'userinfoEndpoint',
   'pushedAuthorizationRequestEndpoint',
+  'revocationEndpoint',
+  'endSessionEndpoint',
 ] as const;
 
 function* checkEndpoints(name: string, provider: ProviderConfig): Problems {
@@ -140,6 +142,13 @@ function* checkClientProof(name: string, provider: ProviderConfig): Problems {
 
 function* checkPersonProof(name: string, provider: ProviderConfig): Problems {
   if (provider.scope.split(' ').includes('openid')) return;
+  if (provider.backchannelLogout) {
+    yield problem(
+      ['providers', name, 'backchannelLogout'],
+      'true',
+      'openid in scope, for its keys are needed',
+    );
+  }
   for (const [key, value] of Object.entries({ maxAge: provider.maxAgeMs, acrValues: provider.acrValues })) {
     if (value === undefined) continue;
     yield problem(['providers', name, key], 'given', 'openid in scope, for the ID token is what says so');

@@ -99,6 +99,26 @@ export const provider: z.ZodType<ProviderConfig> = z
       'Only with `discovery: false`, and always there if `pushedAuthorizationRequests` is `always`.',
       endpoint,
     ).exactOptional(),
+    revocationEndpoint: about(
+      'Where tokens are taken back (RFC 7009). Only with `discovery: false`.',
+      endpoint,
+    ).exactOptional(),
+    revokeAtLogout: about(
+      'Whether tokens are revoked at logout, where the provider offers that (RFC 7009). `false` where the provider would end the person’s other sessions with them.',
+      flag(),
+    ).prefault(true),
+    endSessionEndpoint: about(
+      'Where the browser asks the provider to end its own session. Only with `discovery: false`.',
+      endpoint,
+    ).exactOptional(),
+    endSession: about(
+      'Whether a logout here also ends the person’s session at the provider, and with it their sign-in to other apps (OpenID Connect RP-Initiated Logout 1.0). With `confirm` the provider asks the person; with `hint` it is sent the ID token, by a form, and may go without asking: for providers that take that by POST. The provider must know `<publicUrl>/auth/logged-out` as a post-logout redirect address.',
+      choice('off', 'confirm', 'hint'),
+    ).prefault('off'),
+    backchannelLogout: about(
+      'Whether this provider may end sessions by logout tokens (OpenID Connect Back-Channel Logout 1.0), sent to `<publicUrl>/auth/backchannel-logout/<name>`. The whole session ends, whichever provider says so. Needs `openid` in `scope`.',
+      flag(),
+    ).prefault(false),
     idTokenSignedResponseAlg: about(
       'The one signature algorithm accepted on ID tokens.',
       signatureAlgorithm,

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Coatcheck } from '../coatcheck.ts';
 import { CoatcheckError } from '../errors.ts';
+import type { LogoutStep } from '../oauth/logout.ts';
 import {
   issueLoginSecret,
   type LoginSecret,
@@ -14,10 +15,13 @@ import {
   expiredCookie,
   loginCookie,
   loginCookieNames,
+  logoutCookie,
+  logoutCookieName,
   sessionCookie,
   sessionCookieName,
 } from './cookies.ts';
-import { isFromOurPages } from './origin-check.ts';
+import { logoutPage } from './logout-page.ts';
+import { isFromOurPages, isNavigation } from './origin-check.ts';
 import { returnTo } from './return-to.ts';
 import { accessSession, requireSession, staleHeaders } from './session-access.ts';
 
@@ -31,6 +35,8 @@ export interface AuthRequest {
   readonly provider?: string;
   /** The reference in an address that names a session. */
   readonly session?: string;
+  /** A form, where the endpoint takes one. */
+  readonly body?: string;
 }
 
 /** One endpoint. Faults are thrown as {@link CoatcheckError}. */
@@ -40,7 +46,7 @@ export interface AuthRoute {
   readonly answer: (coatcheck: Coatcheck, request: AuthRequest) => Promise<Answer>;
 }
 
-/** The endpoints under `/auth` that are about one session; `personRoutes` has the others. */
+/** The endpoints under `/auth` that are about one session; `personRoutes` and `backchannelRoute` are the others. */
 export const authRoutes: readonly AuthRoute[] = [
   // Starts a login and sends the browser to the first provider; or, for a session that goes on, to the one that is named.
   { method: 'GET', path: '/auth/login', answer: startLogin },
@@ -48,6 +54,8 @@ export const authRoutes: readonly AuthRoute[] = [
   { method: 'GET', path: '/auth/callback/:provider', answer: takeCallback },
   // Ends the session, removes the cookies and what the browser has stored, and sends the browser to the start page.
   { method: 'POST', path: '/auth/logout', answer: logOut },
+  // Where a provider sends the browser after it has ended its own session: to the next provider, or to the start page.
+  { method: 'GET', path: '/auth/logged-out', answer: goOnLoggingOut },
   // Tells a page who is signed in and how its providers stand; never a token.
   { method: 'GET', path: '/auth/session', answer: showSession },
   // Answers a proxy's question whether a request is signed in: 204 with the person in headers, or 401.
@@ -95,9 +103,38 @@ export async function logOut(coatcheck: Coatcheck, { method, headers }: AuthRequ
   refuseUnlessOurs(coatcheck, method, headers);
   const value = cookieValue(headers.cookie, sessionCookieName);
   // If the store is away this throws: a logout that did not happen must not look like one.
-  if (value !== undefined) await coatcheck.sessions.destroy(value);
-  const gone = redirect('/', [sessionCookieName, ...loginCookieNames(headers.cookie)].map(expiredCookie));
+  const { session } = value === undefined ? {} : await coatcheck.sessions.signOut(value);
+  // A script cannot be carried anywhere.
+  const canTravel = session !== undefined && isNavigation(headers);
+  const step: LogoutStep = canTravel ? await coatcheck.logout.begin(session.tokenSets) : { kind: 'done' };
+  const gone = logoutAnswer(step, headers, [sessionCookieName, ...loginCookieNames(headers.cookie)]);
   return { ...gone, headers: { ...gone.headers, 'clear-site-data': '"cache", "storage"' } };
+}
+
+/** A state that is missing or not of this browser is no fault: there is nothing to be done for it. */
+async function goOnLoggingOut(coatcheck: Coatcheck, { headers, query }: AuthRequest): Promise<Answer> {
+  refuseUnlessPage(headers);
+  const secret = readLoginSecret(cookieValue(headers.cookie, logoutCookieName) ?? '');
+  const state = new URLSearchParams(query).get('state') ?? '';
+  return logoutAnswer(await coatcheck.logout.resume(state, secret === undefined ? [] : [secret]), headers);
+}
+
+function logoutAnswer(
+  step: LogoutStep,
+  { cookie }: IncomingHttpHeaders,
+  cookieNames: readonly string[] = [],
+): Answer {
+  const secret = step.kind === 'visit' ? step.logoutSecret : undefined;
+  const isOver = secret === undefined && cookieValue(cookie, logoutCookieName) !== undefined;
+  const cookies = [
+    ...cookieNames.map(expiredCookie),
+    ...(isOver ? [expiredCookie(logoutCookieName)] : []),
+    ...(secret === undefined ? [] : [logoutCookie(secret.value, transactionLifetimeMs)]),
+  ];
+  if (step.kind === 'done') return redirect('/', cookies);
+  if (step.request.kind === 'redirect') return redirect(step.request.location, cookies);
+  const page = logoutPage(step.request);
+  return { ...page, headers: { ...page.headers, 'set-cookie': cookies } };
 }
 
 async function showSession(coatcheck: Coatcheck, { headers }: AuthRequest): Promise<Answer> {

@@ -1,5 +1,5 @@
 /**
- * The two cookies of the gateway, read and written in one place. Both are `__Host-` cookies (RFC 6265bis §4.1.3.2): Secure,
+ * The cookies of the gateway, read and written in one place. All are `__Host-` cookies (RFC 6265bis §4.1.3.2): Secure,
  * HttpOnly, Path=/, no Domain, so no other host, sibling or script can plant or read them. SameSite=Lax: the way back from a
  * provider is a cross-site navigation, which a Strict cookie would miss.
  */
@@ -13,6 +13,9 @@ export const sessionCookieName = '__Host-coatcheck';
  * name the last would overwrite the rest, and only its login could be finished.
  */
 export const loginCookieName = '__Host-coatcheck-login';
+
+/** Carries the secret of a logout that is on its way past the providers. */
+export const logoutCookieName = '__Host-coatcheck-logout';
 
 /** More login cookies than this are not looked at. */
 const loginCookieLimit = 16;
@@ -64,6 +67,11 @@ export function loginCookieNames(header: string | undefined): string[] {
 export function loginCookie(value: string, lifetimeMs: number): string {
   const name = `${loginCookieName}-${value.slice(-8)}`;
   return `${name}=${value}; ${attributes}; Max-Age=${Math.floor(lifetimeMs / 1000)}`;
+}
+
+/** Set-Cookie for the logout secret, which lives as long as a transaction. */
+export function logoutCookie(value: string, lifetimeMs: number): string {
+  return `${logoutCookieName}=${value}; ${attributes}; Max-Age=${Math.floor(lifetimeMs / 1000)}`;
 }
 
 /** Set-Cookie that removes a cookie; the attributes are those that it was set with, or browsers would keep it. */

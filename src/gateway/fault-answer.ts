@@ -54,16 +54,21 @@ function recognise(fault: unknown): CoatcheckError {
   return CoatcheckError.from(fault);
 }
 
-function tell({ telemetry }: Coatcheck, error: CoatcheckError, { requestId, method }: FaultyRequest): void {
-  const event = eventOf(error);
+function tell(
+  { telemetry }: Coatcheck,
+  error: CoatcheckError,
+  { requestId, method, url }: FaultyRequest,
+): void {
+  const event = eventOf(error, url);
   if (event === undefined) return;
   telemetry.log(event, { requestId, method, status: error.statusCode, error });
   if (event === 'login.failed') telemetry.metrics.logins.inc({ outcome: error.code });
 }
 
 /** Which faults are worth a line of their own. That somebody is not signed in is none. */
-function eventOf(error: CoatcheckError): LogEvent | undefined {
+function eventOf(error: CoatcheckError, url: string): LogEvent | undefined {
   if (error.code === 'internal') return 'gateway.defect';
-  if (error.code.startsWith('login_') || error.code.startsWith('provider_')) return 'login.failed';
+  const isLogout = url.startsWith('/auth/backchannel-logout/');
+  if (/^(?:login|provider)_/.test(error.code) && !isLogout) return 'login.failed';
   return error.statusCode >= 500 ? 'gateway.fault' : undefined;
 }

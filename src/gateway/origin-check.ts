@@ -33,7 +33,11 @@ export function isFromOurPages({ method, headers, publicUrl }: OriginCheckInput)
 
 /** Whether a person waits for a page (as opposed to a script that waits for data). */
 export function isPageNavigation(method: string, headers: IncomingHttpHeaders): boolean {
-  if (method !== 'GET' && method !== 'HEAD') return false;
+  return (method === 'GET' || method === 'HEAD') && isNavigation(headers);
+}
+
+/** The same, whatever the method: a form can be sent by a page as well. */
+export function isNavigation(headers: IncomingHttpHeaders): boolean {
   const mode = headers['sec-fetch-mode'];
   if (mode !== undefined) return mode === 'navigate';
   return headers['x-requested-with'] === undefined && (headers.accept ?? '').includes('text/html');

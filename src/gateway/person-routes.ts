@@ -47,8 +47,10 @@ async function endOthers(coatcheck: Coatcheck, request: AuthRequest): Promise<An
 }
 
 async function endEverywhere(coatcheck: Coatcheck, request: AuthRequest): Promise<Answer> {
-  const { user } = await ownSession(coatcheck, request);
-  await coatcheck.people.endAll(user);
+  const { user, id } = await ownSession(coatcheck, request);
+  // The one that asks comes last: it can ask again until all others have ended, and only its own ticket opens its tokens.
+  const others = await coatcheck.people.endOthers(user, coatcheck.telemetry.sessionReference(id));
+  if (others === undefined) await coatcheck.people.endAll(user);
   return logOut(coatcheck, request);
 }
 

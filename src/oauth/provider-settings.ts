@@ -1,3 +1,4 @@
+import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
 import * as client from 'openid-client';
 import type { ProviderConfig } from '../config.ts';
 import type { Telemetry } from '../telemetry.ts';
@@ -13,8 +14,13 @@ export interface ProviderSettingsOptions {
   readonly telemetry: Telemetry;
 }
 
-/** All that openid-client must know for one exchange with a provider. */
-export type ProviderSettings = () => Promise<client.Configuration>;
+/** What is needed for one exchange with a provider. */
+export interface ProviderSettings {
+  /** All that openid-client must know. */
+  current(): Promise<client.Configuration>;
+  /** The provider's keys, for what it sends unasked. */
+  keys(): Promise<JWTVerifyGetKey>;
+}
 
 /**
  * Metadata are fetched at first use and kept; a failed fetch is tried again by the next caller. Each call gives settings of
@@ -47,7 +53,7 @@ export function createProviderSettings(options: ProviderSettingsOptions): Provid
     }
   }
 
-  return async () => {
+  async function current(): Promise<client.Configuration> {
     const { metadata, keySet } = await discovered();
     const settings = new client.Configuration(metadata, config.clientId, ourMetadata, method);
     for (const step of insecureSteps(config.issuer)) step(settings);
@@ -57,7 +63,9 @@ export function createProviderSettings(options: ProviderSettingsOptions): Provid
     client.enableNonRepudiationChecks(settings);
     keySet.lend(settings);
     return settings;
-  };
+  }
+
+  return { current, keys: async () => (await discovered()).keys };
 }
 
 /** Whether the scope asks for an ID token. */
@@ -78,6 +86,7 @@ export function pushesRequests(
 interface Discovered {
   readonly metadata: client.ServerMetadata;
   readonly keySet: KeySet;
+  readonly keys: JWTVerifyGetKey;
 }
 
 async function discover(
@@ -88,7 +97,8 @@ async function discover(
   try {
     const metadata = config.discovery ? await announcedMetadata(config, fetch) : staticMetadata(config);
     checkMetadata(name, config, metadata);
-    return { metadata, keySet: createKeySet({ jwksUri: metadata.jwks_uri, fetch }) };
+    const keySet = createKeySet({ jwksUri: metadata.jwks_uri, fetch });
+    return { metadata, keySet, keys: keysOf(metadata, keySet) };
   } catch (error) {
     // Thrown by the URL class, here and in the library.
     if (error instanceof TypeError) throw invalidAnswer(name, 'its metadata hold what is no URL', error);
@@ -108,6 +118,16 @@ async function announcedMetadata(
   return settings.serverMetadata();
 }
 
+/** How often an unknown key is asked for is the key set's business. */
+function keysOf({ issuer, jwks_uri: jwksUri }: client.ServerMetadata, keySet: KeySet): JWTVerifyGetKey {
+  return createRemoteJWKSet(new URL(jwksUri ?? issuer), {
+    cooldownDuration: 0,
+    cacheMaxAge: 300_000,
+    [customFetch]: (url, { method, redirect }) =>
+      keySet.fetch(url, { method, redirect, headers: { accept: 'application/json' }, body: undefined }),
+  });
+}
+
 /** openid-client refuses plain http; on loopback, and only there, it is told not to. */
 function insecureSteps(issuer: string): ((settings: client.Configuration) => void)[] {
   return new URL(issuer).protocol === 'http:' ? [client.allowInsecureRequests] : [];
@@ -120,6 +140,8 @@ function staticMetadata(config: ProviderConfig): client.ServerMetadata {
     jwks_uri: config.jwksUri,
     userinfo_endpoint: config.userinfoEndpoint,
     pushed_authorization_request_endpoint: config.pushedAuthorizationRequestEndpoint,
+    revocation_endpoint: config.revocationEndpoint,
+    end_session_endpoint: config.endSessionEndpoint,
   };
   const present = Object.entries(given).filter(([, url]) => url !== undefined);
   return { issuer: config.issuer, ...Object.fromEntries(present) };
@@ -127,6 +149,8 @@ function staticMetadata(config: ProviderConfig): client.ServerMetadata {
 
 const endpoints = ['authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint'] as const;
 const pushing = 'pushed_authorization_request_endpoint';
+const revoking = 'revocation_endpoint';
+const ending = 'end_session_endpoint';
 
 /** Stricter than the library: the issuer by plain string comparison, every endpoint that is needed, none that takes secrets in the clear. */
 function checkMetadata(name: string, config: ProviderConfig, metadata: client.ServerMetadata): void {
@@ -137,12 +161,22 @@ function checkMetadata(name: string, config: ProviderConfig, metadata: client.Se
     );
   }
   const aliases = usesCertificate(config) ? metadata.mtls_endpoint_aliases : undefined;
-  const pushed = pushesRequests(config, metadata);
-  for (const key of pushed ? ([...endpoints, pushing] as const) : endpoints) {
-    const alias = key === 'authorization_endpoint' || key === 'jwks_uri' ? undefined : aliases?.[key];
+  const asked = [
+    ...endpoints,
+    ...(pushesRequests(config, metadata) ? ([pushing] as const) : []),
+    ...(config.revokeAtLogout ? ([revoking] as const) : []),
+    ...(config.endSession === 'off' ? [] : ([ending] as const)),
+  ];
+  for (const key of asked) {
+    const alias =
+      key === 'authorization_endpoint' || key === 'jwks_uri' || key === ending ? undefined : aliases?.[key];
     const url = alias ?? metadata[key];
-    const optional = key === 'userinfo_endpoint' || (key === 'jwks_uri' && !usesOpenid(config));
-    const takesProof = key === 'token_endpoint' || key === pushing;
+    const optional =
+      key === 'userinfo_endpoint' ||
+      key === revoking ||
+      key === ending ||
+      (key === 'jwks_uri' && !usesOpenid(config));
+    const takesProof = key === 'token_endpoint' || key === pushing || key === revoking;
     const safe = takesProof && usesCertificate(config) ? isSecure : isSecureOrLoopback;
     if (url === undefined ? optional : safe(url)) continue;
     throw invalidAnswer(name, `${key} is missing or not https`);

@@ -4,6 +4,7 @@ import { CoatcheckError } from '../errors.ts';
 import type { TokenSet } from '../session/session.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { checkIdToken, foreignClaim } from './id-token.ts';
+import { type LogoutOrder, readLogoutToken } from './logout-token.ts';
 import {
   foreignIdToken,
   invalidAnswer,
@@ -38,12 +39,52 @@ export interface Provider {
    * and against the one before (OpenID Connect Core §12.2). What the answer leaves out stays as it was. Never throws.
    */
   refresh(tokens: TokenSet): Promise<RefreshAnswer>;
+  /** Takes a token back (RFC 7009 §2.1). Never throws. */
+  revoke(token: RevocableToken): Promise<RevocationAnswer>;
+  /**
+   * How the browser asks the provider to end its own session (OpenID Connect RP-Initiated Logout 1.0 §2); `undefined` where that is not
+   * wanted or not offered.
+   */
+  endSession(session: EndedSession): Promise<EndSessionRequest | undefined>;
+  /** Validates a logout token; see {@link readLogoutToken}. Throws `not_found` where this provider ends no sessions. */
+  readLogoutToken(token: string): Promise<LogoutOrder>;
   /** Longest wait for one answer, ms. */
   readonly timeoutMs: number;
 }
 
 /** The answer to `refresh`. */
 export type RefreshAnswer = { readonly kind: 'refreshed'; readonly tokens: TokenSet } | RefreshFault;
+
+/** What a provider is told of a session that has ended. */
+export interface EndedSession {
+  /** Comes back with the browser. */
+  readonly state: string;
+  readonly idToken: string | undefined;
+}
+
+/** A form, so that the ID token stands in no address. */
+export interface EndSessionForm {
+  readonly kind: 'form';
+  readonly action: string;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+/** How the browser gets to the provider. */
+export type EndSessionRequest = EndSessionForm | { readonly kind: 'redirect'; readonly location: string };
+
+/** A token, after its name in RFC 7009 §2.1. */
+export type RevocableToken = readonly [hint: 'access_token' | 'refresh_token', token: string];
+
+/** The answer to `revoke`. */
+export type RevocationAnswer =
+  /** The token is worth nothing any more; or never was. */
+  | { readonly kind: 'revoked' }
+  /** The provider does not do that, or is not to be asked. */
+  | { readonly kind: 'not-offered' }
+  /** It may be valid yet (RFC 7009 §2.2.1): to be tried again. */
+  | { readonly kind: 'unavailable'; readonly error: CoatcheckError }
+  /** To ask again changes nothing. */
+  | { readonly kind: 'refused'; readonly error: CoatcheckError };
 
 /** Options of {@link createProvider}. */
 export interface ProviderOptions {
@@ -60,7 +101,7 @@ export interface ProviderOptions {
 /** A provider over openid-client. Metadata is fetched at first use and kept; a failed fetch is tried again by the next caller. */
 export function createProvider(options: ProviderOptions): Provider {
   const { name, config, redirectUri, telemetry } = options;
-  const configuration = createProviderSettings(options);
+  const { current: configuration, keys } = createProviderSettings(options);
 
   return {
     name,
@@ -113,12 +154,26 @@ export function createProvider(options: ProviderOptions): Provider {
       telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, () =>
         refreshed(options, configuration, before),
       ),
+
+    revoke: (token) =>
+      telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, () =>
+        revoked(options, configuration, token),
+      ),
+
+    endSession: async (session) =>
+      config.endSession === 'off' ? undefined : endSessionRequest(options, await configuration(), session),
+
+    async readLogoutToken(token) {
+      const { now = Date.now } = options;
+      if (!config.backchannelLogout) throw new CoatcheckError('not_found');
+      return readLogoutToken(token, { name, config, keys: await keys(), nowMs: now() });
+    },
   };
 }
 
 async function refreshed(
   options: ProviderOptions,
-  configuration: ProviderSettings,
+  configuration: ProviderSettings['current'],
   before: TokenSet,
 ): Promise<RefreshAnswer> {
   const { name, config, now = Date.now } = options;
@@ -165,6 +220,23 @@ function watchRequest(settings: client.Configuration): SentRequest {
   return sent;
 }
 
+async function revoked(
+  { name, config }: ProviderOptions,
+  configuration: ProviderSettings['current'],
+  [hint, token]: RevocableToken,
+): Promise<RevocationAnswer> {
+  if (!config.revokeAtLogout) return { kind: 'not-offered' };
+  try {
+    const settings = await configuration();
+    if (settings.serverMetadata().revocation_endpoint === undefined) return { kind: 'not-offered' };
+    await client.tokenRevocation(settings, token, { token_type_hint: hint });
+    return { kind: 'revoked' };
+  } catch (thrown) {
+    const error = providerFault(name, thrown);
+    return { kind: error.retryable ? 'unavailable' : 'refused', error };
+  }
+}
+
 /** RFC 9207 §2.4, by plain string comparison, on errors too. The library checks it as well, but blames the provider. */
 function checkIssuer(name: string, callbackUrl: URL, metadata: client.ServerMetadata): void {
   const promised = metadata.authorization_response_iss_parameter_supported === true;
@@ -202,6 +274,7 @@ async function authorizationOf(
     ...options,
     nowMs: now(),
     subject: idToken?.sub ?? userinfo?.sub ?? '',
+    sid: typeof idToken?.sid === 'string' ? idToken.sid : undefined,
   });
   return { provider: name, tokens, claims: stringClaims({ ...idToken, ...userinfo }) };
 }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { CoatcheckError } from '../errors.ts';
 import { isUsable, type Session, type TokenSet } from '../session/session.ts';
 import type { SessionRecords, SessionWatch } from '../session/session-records.ts';
@@ -17,6 +16,7 @@ import {
 } from './token-need.ts';
 import { replaceTokens, type TokenReplacementResult } from './token-replacement.ts';
 import { tokensAfter } from './tokens-after.ts';
+import { within } from './within.ts';
 
 /** A provider, as far as refreshing goes. */
 export type RefreshableProvider = Pick<Provider, 'refresh' | 'timeoutMs'>;
@@ -27,6 +27,8 @@ export interface RefreshOptions {
   readonly records: SessionRecords;
   readonly providers: ReadonlyMap<string, RefreshableProvider>;
   readonly telemetry: Telemetry;
+  /** Takes tokens that came when their session had ended. Default: nothing becomes of them. */
+  readonly discard?: ((tokenSets: ReadonlyMap<string, TokenSet>) => void) | undefined;
   readonly now: () => number;
 }
 
@@ -211,8 +213,10 @@ export class Refresh {
       throw replaced.error;
     }
     if (replaced.kind === 'gone' || replaced.kind === 'superseded') {
-      // Revoking what is of no use any more at the provider (RFC 7009) has its place here, and only where there is no doubt.
       if (isNew && !replaced.isDoubtful) this.#tell('token.discarded', order);
+      // Not what is superseded: at the provider it may be of one grant with the better tokens, and end with it.
+      if (isNew && replaced.kind === 'gone' && !replaced.isDoubtful)
+        this.#options.discard?.(new Map([[provider, after]]));
       const need = this.#stand(order, replaced.kind === 'gone' ? 'unknown' : replaced.session);
       return need.kind === 'outcome' ? need : { kind: 'again', session: need.session };
     }
@@ -277,14 +281,4 @@ function eventOf(answer: Exclude<RefreshAnswer, { kind: 'refreshed' }>): LogEven
 /** An unambiguous tuple. */
 function flightName(sessionId: string, provider: string): string {
   return JSON.stringify([sessionId, provider]);
-}
-
-/** The result of work that is done in time; it goes on in any case. */
-async function within<Result>(work: Promise<Result>, timeoutMs: number): Promise<Result | undefined> {
-  const timer = new AbortController();
-  try {
-    return await Promise.race([work, delay(timeoutMs, undefined, { signal: timer.signal })]);
-  } finally {
-    timer.abort();
-  }
 }

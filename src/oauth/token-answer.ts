@@ -12,6 +12,8 @@ export interface TokenAnswerContext {
   readonly nowMs: number;
   /** Who the person is at this provider; empty where nobody says. */
   readonly subject: string;
+  /** The provider's own session, as its ID token names it. */
+  readonly sid?: string | undefined;
   /** The token set that was refreshed. What the answer leaves out, stays (RFC 6749 §6). */
   readonly before?: TokenSet;
 }
@@ -31,6 +33,7 @@ export function tokenSetOf(answer: TokenEndpointResponse, context: TokenAnswerCo
     config.refreshTokenLifetimeMs === undefined ? undefined : (before?.authorizedAtMs ?? nowMs);
   const refreshTokenExpiresAtMs =
     refreshToken === undefined ? undefined : refreshTokenEnd(answer, { ...context, authorizedAtMs });
+  const sid = before === undefined && config.backchannelLogout ? (context.sid ?? '') : before?.sid;
   return {
     issuer: config.issuer,
     subject,
@@ -40,6 +43,7 @@ export function tokenSetOf(answer: TokenEndpointResponse, context: TokenAnswerCo
     accessTokenExpiresAtMs: nowMs + accessTokenLifetimeMs(answer, context),
     ...(refreshToken !== undefined && { refreshToken }),
     ...(idToken !== undefined && { idToken }),
+    ...(sid !== undefined && { sid }),
     ...(authorizedAtMs !== undefined && { authorizedAtMs }),
     ...(refreshTokenExpiresAtMs !== undefined && { refreshTokenExpiresAtMs }),
     ...(before?.refreshToken !== undefined &&

@@ -11,11 +11,7 @@ import type { SessionStore } from '../session/store.ts';
  * One login cookie serves all logins that a browser has under way at once (several tabs), so the number of cookies does not grow:
  * each transaction has its own state, nonce and verifier, and its own entry in the store.
  */
-export interface Transaction {
-  /** Which provider was asked. */
-  readonly provider: string;
-  /** RFC 6749 §4.1.1. 256 random bits. */
-  readonly state: string;
+export interface Transaction extends SealedStep {
   /** OpenID Connect Core §3.1.2.1. 256 random bits. */
   readonly nonce: string;
   /** RFC 7636 §4.1. */
@@ -34,6 +30,14 @@ export interface Transaction {
   readonly startedAtMs: number;
   /** The epoch of the person's sessions when the first provider had said who they are. */
   readonly personEpoch?: number;
+}
+
+/** By what a transaction is found. */
+export interface SealedStep {
+  /** Which provider was asked. */
+  readonly provider: string;
+  /** RFC 6749 §4.1.1. 256 random bits. */
+  readonly state: string;
 }
 
 /** What one provider has answered: who the person is there, and the tokens. */
@@ -68,15 +72,15 @@ export function readLoginSecret(value: string): LoginSecret | undefined {
 }
 
 /** A transaction with the secret of the browser that began it. */
-export interface TakenTransaction {
-  readonly transaction: Transaction;
+export interface TakenTransaction<Kept = Transaction> {
+  readonly transaction: Kept;
   readonly loginSecret: LoginSecret;
 }
 
 /** Keeps transactions in the store. */
-export interface TransactionStore {
+export interface TransactionStore<Kept extends SealedStep = Transaction> {
   /** One command. */
-  put(transaction: Transaction, login: LoginSecret): Promise<void>;
+  put(transaction: Kept, login: LoginSecret): Promise<void>;
   /**
    * One command. The transaction, and which of the browser's secrets opened it; `undefined` where there is none, where it was
    * taken before, or where another browser began it.
@@ -85,11 +89,14 @@ export interface TransactionStore {
     provider: string,
     state: string,
     logins: readonly LoginSecret[],
-  ): Promise<TakenTransaction | undefined>;
+  ): Promise<TakenTransaction<Kept> | undefined>;
 }
 
 /** Transactions, sealed, on a session store. */
-export function createTransactionStore(store: SessionStore, keyring: Keyring): TransactionStore {
+export function createTransactionStore<Kept extends SealedStep = Transaction>(
+  store: SessionStore,
+  keyring: Keyring,
+): TransactionStore<Kept> {
   return {
     async put(transaction, { secret }) {
       const id = transactionId(transaction.provider, transaction.state);
@@ -110,8 +117,7 @@ export function createTransactionStore(store: SessionStore, keyring: Keyring): T
       const sealed = { keyId: value.subarray(1, nameEnd).toString(), bytes: value.subarray(nameEnd) };
       for (const loginSecret of logins) {
         const plain = keyring.open(sealed, placeOf(id, loginSecret.secret));
-        if (plain !== undefined)
-          return { transaction: JSON.parse(plain.toString()) as Transaction, loginSecret };
+        if (plain !== undefined) return { transaction: JSON.parse(plain.toString()) as Kept, loginSecret };
       }
       return undefined;
     },

@@ -34,6 +34,8 @@ export interface TokenSet {
   readonly refreshFailures?: number;
   /** Nobody asks the provider before this moment, Unix time in ms. */
   readonly refreshNotBeforeMs?: number;
+  /** The provider's own session (OpenID Connect Back-Channel Logout §2.1). Kept where the provider may end ours; empty if it names none. */
+  readonly sid?: string;
   /** Kept only as the hint for a later logout at the provider (OpenID Connect RP-Initiated Logout §2). */
   readonly idToken?: string;
 }
@@ -128,10 +130,28 @@ export function extensionIntervalMs(idleTimeoutMs: number): number {
   return Math.max(30_000, idleTimeoutMs / 20);
 }
 
-/** Name of the index that lists a person's sessions. A hash of an unambiguous tuple: names no one in the store. */
-export function userIndex(user: Pick<User, 'issuer' | 'subject'>): string {
-  return createHash('sha256')
-    .update('coatcheck/user/1')
-    .update(JSON.stringify([user.issuer, user.subject]))
-    .digest('base64url');
+/** Name of the index that lists a person's sessions: those of whom a provider says that it is them. */
+export function userIndex({ issuer, subject }: Pick<User, 'issuer' | 'subject'>): string {
+  return indexName('coatcheck/user/1', [issuer, subject]);
+}
+
+/** Name of the index that lists the sessions which came from one session of a provider. */
+export function providerSessionIndex(issuer: string, sid: string): string {
+  return indexName('coatcheck/provider-session/1', [issuer, sid]);
+}
+
+/** Every index in which a session stands: its user's, and those by which providers end it. */
+export function indexesOf({ user, tokenSets }: Pick<Session, 'user' | 'tokenSets'>): string[] {
+  const names = [userIndex(user)];
+  for (const { issuer, subject, sid } of tokenSets.values()) {
+    if (sid === undefined) continue;
+    if (subject !== '') names.push(userIndex({ issuer, subject }));
+    if (sid !== '') names.push(providerSessionIndex(issuer, sid));
+  }
+  return [...new Set(names)];
+}
+
+/** A hash of an unambiguous tuple: names no one in the store. */
+function indexName(kind: string, tuple: readonly string[]): string {
+  return createHash('sha256').update(kind).update(JSON.stringify(tuple)).digest('base64url');
 }

@@ -49,7 +49,14 @@ export async function prepareProviderStage(options: ProviderStageOptions): Promi
   const provider = await startOpenidProvider({
     name: 'identity',
     appearance: { title: 'Identity', subtitle: '', colour: '#000' },
-    clients: [{ clientId: 'apps', redirectUris: [`${publicUrl}/auth/callback/identity`], ...options.client }],
+    clients: [
+      {
+        clientId: 'apps',
+        redirectUris: [`${publicUrl}/auth/callback/identity`],
+        postLogoutRedirectUris: [`${publicUrl}/auth/logged-out`],
+        ...options.client,
+      },
+    ],
     users: { ada: { sub: 'ada', name: 'Ada', email: 'ada@example.com' } },
     guard: recording,
     ...options.provider,
