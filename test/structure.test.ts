@@ -33,10 +33,12 @@ const allowed: Readonly<Record<string, readonly RegExp[]>> = {
   'config.ts': [/^config\//, /^(?:errors|policy)\.ts$/],
   'policy.ts': [],
   'session-manager.ts': [
+    /^session-manager-options\.ts$/,
     /^session\//,
     /^oauth\/(?:refresh|reauthorization)\.ts$/,
     /^(?:errors|person-sessions|telemetry)\.ts$/,
   ],
+  'session-manager-options.ts': [/^session\//, /^oauth\/refresh\.ts$/, /^telemetry\.ts$/],
   'person-sessions.ts': [/^session\//, /^(?:errors|telemetry)\.ts$/],
   'telemetry.ts': [/^(?:described-error|errors|metrics)\.ts$/],
   'described-error.ts': [/^errors\.ts$/],

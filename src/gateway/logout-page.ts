@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { EndSessionForm } from '../oauth/provider.ts';
+import type { EndSessionForm } from '../oauth/provider-logout.ts';
 import { type Answer, securityHeaders } from './answer.ts';
 
 const script = 'document.forms[0].submit()';

@@ -65,10 +65,10 @@ export class BackchannelLogout {
     if (lock.kind === 'held') throw lock.forMs > workingMs ? usedBefore() : inUse(lock.forMs);
     try {
       const ended = await work();
-      await store.renewLock(name, owner, usedMs);
+      await store.renewLock(name, owner, { ttlMs: usedMs });
       return ended;
     } catch (error) {
-      await store.unlock(name, owner).catch((fault: unknown) => {
+      await store.unlock(name, owner, 'settled').catch((fault: unknown) => {
         if (!CoatcheckError.is(fault)) throw fault;
       });
       throw error;

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { CoatcheckError } from '../errors.ts';
 import type { TokenSet } from '../session/session.ts';
 import type { Telemetry } from '../telemetry.ts';
-import type { EndSessionRequest, Provider } from './provider.ts';
+import type { Provider } from './provider.ts';
+import type { EndSessionRequest } from './provider-logout.ts';
 import { issueLoginSecret, type LoginSecret, type SealedStep, type TransactionStore } from './transaction.ts';
 
 /** What is left to do while the browser is at a provider. */

@@ -13,6 +13,14 @@ import {
   refreshFault,
 } from './provider-fault.ts';
 import {
+  type EndedSession,
+  type EndSessionRequest,
+  endSessionRequest,
+  type RevocableToken,
+  type RevocationAnswer,
+  revokeToken,
+} from './provider-logout.ts';
+import {
   createProviderSettings,
   type ProviderSettings,
   pushesRequests,
@@ -54,37 +62,6 @@ export interface Provider {
 
 /** The answer to `refresh`. */
 export type RefreshAnswer = { readonly kind: 'refreshed'; readonly tokens: TokenSet } | RefreshFault;
-
-/** What a provider is told of a session that has ended. */
-export interface EndedSession {
-  /** Comes back with the browser. */
-  readonly state: string;
-  readonly idToken: string | undefined;
-}
-
-/** A form, so that the ID token stands in no address. */
-export interface EndSessionForm {
-  readonly kind: 'form';
-  readonly action: string;
-  readonly fields: Readonly<Record<string, string>>;
-}
-
-/** How the browser gets to the provider. */
-export type EndSessionRequest = EndSessionForm | { readonly kind: 'redirect'; readonly location: string };
-
-/** A token, after its name in RFC 7009 §2.1. */
-export type RevocableToken = readonly [hint: 'access_token' | 'refresh_token', token: string];
-
-/** The answer to `revoke`. */
-export type RevocationAnswer =
-  /** The token is worth nothing any more; or never was. */
-  | { readonly kind: 'revoked' }
-  /** The provider does not do that, or is not to be asked. */
-  | { readonly kind: 'not-offered' }
-  /** It may be valid yet (RFC 7009 §2.2.1): to be tried again. */
-  | { readonly kind: 'unavailable'; readonly error: CoatcheckError }
-  /** To ask again changes nothing. */
-  | { readonly kind: 'refused'; readonly error: CoatcheckError };
 
 /** Options of {@link createProvider}. */
 export interface ProviderOptions {
@@ -157,7 +134,7 @@ export function createProvider(options: ProviderOptions): Provider {
 
     revoke: (token) =>
       telemetry.span('coatcheck.provider', { 'coatcheck.provider': name }, () =>
-        revoked(options, configuration, token),
+        revokeToken(options, configuration, token),
       ),
 
     endSession: async (session) =>
@@ -218,23 +195,6 @@ function watchRequest(settings: client.Configuration): SentRequest {
     }
   };
   return sent;
-}
-
-async function revoked(
-  { name, config }: ProviderOptions,
-  configuration: ProviderSettings['current'],
-  [hint, token]: RevocableToken,
-): Promise<RevocationAnswer> {
-  if (!config.revokeAtLogout) return { kind: 'not-offered' };
-  try {
-    const settings = await configuration();
-    if (settings.serverMetadata().revocation_endpoint === undefined) return { kind: 'not-offered' };
-    await client.tokenRevocation(settings, token, { token_type_hint: hint });
-    return { kind: 'revoked' };
-  } catch (thrown) {
-    const error = providerFault(name, thrown);
-    return { kind: error.retryable ? 'unavailable' : 'refused', error };
-  }
 }
 
 /** RFC 9207 §2.4, by plain string comparison, on errors too. The library checks it as well, but blames the provider. */

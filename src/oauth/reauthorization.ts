@@ -36,10 +36,7 @@ export interface ReauthorizationOptions {
   readonly idleTimeoutMs: number;
   readonly now: () => number;
   /** Writes and lists a session, unless everything of the person was ended meanwhile. */
-  readonly admit: (
-    session: Pick<Session, 'id' | 'user'>,
-    record: Omit<StoredRecord, 'generation'>,
-  ) => Promise<void>;
+  readonly admit: (session: Session, record: Omit<StoredRecord, 'generation'>) => Promise<void>;
   /** Ends a session; whether there was one. */
   readonly end: (sessionId: string) => Promise<boolean>;
 }

@@ -216,7 +216,7 @@ export class Refresh {
       if (isNew && !replaced.isDoubtful) this.#tell('token.discarded', order);
       // Not what is superseded: at the provider it may be of one grant with the better tokens, and end with it.
       if (isNew && replaced.kind === 'gone' && !replaced.isDoubtful)
-        this.#options.discard?.(new Map([[provider, after]]));
+        this.#options.discard?.(new Map([[order.provider, after]]));
       const need = this.#stand(order, replaced.kind === 'gone' ? 'unknown' : replaced.session);
       return need.kind === 'outcome' ? need : { kind: 'again', session: need.session };
     }

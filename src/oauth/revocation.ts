@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TokenSet } from '../session/session.ts';
 import type { Telemetry } from '../telemetry.ts';
-import type { Provider, RevocableToken, RevocationAnswer } from './provider.ts';
+import type { Provider } from './provider.ts';
+import type { RevocableToken, RevocationAnswer } from './provider-logout.ts';
 import { within } from './within.ts';
 
 /** Parts of {@link Revocation}. */
