@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TokenSet } from '../session/session.ts';
 import type { Telemetry } from '../telemetry.ts';
@@ -75,6 +76,8 @@ export class Revocation {
   /** Ends at once when all is to end, so that there is one more attempt. */
   async #pause(pauseMs: number): Promise<void> {
     const { signal } = this.#closing;
+    // As many wait as there are revocations under way: no leak.
+    setMaxListeners(0, signal);
     await delay(pauseMs, undefined, { signal, ref: false }).catch((error: unknown) => {
       if (!signal.aborted) throw error;
     });
