@@ -10,6 +10,7 @@ import {
   userIndex,
 } from './session/session.ts';
 import { openMetadata, type SessionMetadata } from './session/session-record.ts';
+import { endSession } from './session/session-records.ts';
 import { epochLifetimeMs, type IndexEntry, type SessionStore, type StoredRecord } from './session/store.ts';
 import type { Telemetry } from './telemetry.ts';
 
@@ -210,10 +211,7 @@ export class PersonSessions {
     const { store, nearCache, telemetry, discard } = this.#options;
     const ended = await inBatches(members, async ({ member }) => {
       const known = nearCache?.lastVerified(member)?.session;
-      // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
-      nearCache?.invalidate(member);
-      const existed = await store.destroy(member);
-      nearCache?.invalidate(member);
+      const existed = await endSession(this.#options, member);
       await store.indexRemove(index, member);
       if (existed) telemetry.log('session.ended', { session: this.#referenceOf(member) });
       if (existed && known !== undefined) discard?.(known.tokenSets);

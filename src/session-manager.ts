@@ -19,7 +19,7 @@ import {
   userIndex,
 } from './session/session.ts';
 import { sealRecord } from './session/session-record.ts';
-import { SessionRecords } from './session/session-records.ts';
+import { endSession, SessionRecords } from './session/session-records.ts';
 import { issueTicket, readTicket, type Ticket } from './session/ticket.ts';
 import type { SessionManagerOptions } from './session-manager-options.ts';
 
@@ -100,7 +100,7 @@ export class SessionManager {
 
     await this.people.admit({ ...content, id: ticket.sessionId }, record, login);
     const previous = previousTicket === undefined ? undefined : readTicket(previousTicket);
-    if (previous !== undefined && (await this.#end(previous.sessionId))) {
+    if (previous !== undefined && (await endSession(this.#options, previous.sessionId))) {
       // Where the person changed, the old entry stays in the other index until it expires; it leads to nothing.
       await store.indexRemove(userIndex(user), previous.sessionId);
     }
@@ -117,11 +117,12 @@ export class SessionManager {
         ...this.#options,
         ...{ providers, records: this.#records, now: this.#now },
         admit: (session, record) => this.people.admit(session, record, request.login),
-        end: (id) => this.#end(id),
+        end: (id) => endSession(this.#options, id),
       },
       request,
     );
-    await store.indexRemove(userIndex(moved.session.user), request.sessionId);
+    const indexes = indexesOf(moved.session);
+    await Promise.all(indexes.map((index) => store.indexRemove(index, request.sessionId)));
     telemetry.log('session.moved', { session: telemetry.sessionReference(moved.session.id) });
     return moved;
   }
@@ -203,7 +204,7 @@ export class SessionManager {
     if (ticket === undefined) return { existed: false };
     // From the store, not from memory: the latest tokens are those to be discarded.
     const session = await this.#records.read(ticket);
-    const existed = await this.#end(ticket.sessionId);
+    const existed = await endSession(this.#options, ticket.sessionId);
     if (typeof session !== 'string') {
       if (existed) discard?.(session.tokenSets);
       await Promise.all(indexesOf(session).map((index) => store.indexRemove(index, ticket.sessionId)));
@@ -211,15 +212,6 @@ export class SessionManager {
     if (existed)
       telemetry.log('session.destroyed', { session: telemetry.sessionReference(ticket.sessionId) });
     return typeof session === 'string' ? { existed } : { existed, session };
-  }
-
-  async #end(sessionId: string): Promise<boolean> {
-    const { store, nearCache } = this.#options;
-    // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
-    nearCache?.invalidate(sessionId);
-    const existed = await store.destroy(sessionId);
-    nearCache?.invalidate(sessionId);
-    return existed;
   }
 
   /** What this replica last read of a session that is not past its own deadlines; for outages of the store. No command. */

@@ -28,6 +28,18 @@ export interface SessionWatch {
   stop(): void;
 }
 
+/** Ends a session in the store and in this process's memory. True if there was one. One command. */
+export async function endSession(
+  { store, nearCache }: Pick<SessionRecordsOptions, 'store' | 'nearCache'>,
+  sessionId: string,
+): Promise<boolean> {
+  // Before: from now on nobody here is served from memory. After: nor by a read that was under way.
+  nearCache?.invalidate(sessionId);
+  const existed = await store.destroy(sessionId);
+  nearCache?.invalidate(sessionId);
+  return existed;
+}
+
 /** Sessions as the store has them: read, replaced and watched, and the near cache kept true meanwhile. */
 export class SessionRecords {
   readonly #options: SessionRecordsOptions;
